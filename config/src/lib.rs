@@ -1,0 +1,62 @@
+//! What the operator wrote, checked.
+//!
+//! [`Config::load`] reads a TOML file and everything it includes and returns either a [`Config`] in which
+//! no string names a mode any more, or every mistake in all the files at once. This crate knows no other
+//! room of the house except the PKCS#11 URI parser of `portcullis-hsm`.
+
+mod admin;
+mod certificate;
+mod client_cert;
+mod hsm;
+mod limits;
+mod listener;
+mod policy;
+mod route;
+mod site;
+mod span;
+mod tls;
+mod upstream;
+
+pub use admin::{Admin, Log, LogTarget};
+pub use certificate::{Certificate, KeySource, Keys};
+pub use client_cert::{ClientCert, ClientCertMode};
+pub use hsm::{Hsm, PinSource, TokenSelector};
+pub use limits::{Limits, Timeouts};
+pub use listener::{Listener, ListenerKind};
+pub use policy::{Action, PathPattern, Role, RoleRef, Rule};
+pub use route::Route;
+pub use site::{HostPattern, Site};
+pub use span::Located;
+pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
+pub use upstream::{Endpoint, Forwarding, IpNet, Upstream, UpstreamProtocol};
+
+/// The whole checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// PKCS#11 tokens, in file order.
+    pub hsms: Vec<Hsm>,
+    /// Which software and extractable keys are allowed, by name.
+    pub keys: Keys,
+    /// Sockets that accept clients.
+    pub listeners: Vec<Listener>,
+    /// What is served, by host name.
+    pub sites: Vec<Site>,
+    /// Named groups of identities.
+    pub roles: Vec<Role>,
+    /// Who may do what; nothing is allowed without a rule.
+    pub rules: Vec<Rule>,
+    /// Where requests go.
+    pub upstreams: Vec<Upstream>,
+    /// What upstreams are told about the client.
+    pub forwarding: Forwarding,
+    /// Bounds on everything that can be many or large.
+    pub limits: Limits,
+    /// Bounds on everything that can take long.
+    pub timeouts: Timeouts,
+    /// Probes, metrics and the control socket.
+    pub admin: Admin,
+    /// Access log, refusal log, process log.
+    pub log: Log,
+    /// Data workers (threads with their own accept loop); `None` means one per available core.
+    pub workers: Option<std::num::NonZeroUsize>,
+}

@@ -1,0 +1,2 @@
+//! Keys that sign and never leave.
+pub mod uri;
