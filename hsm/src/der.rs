@@ -1,0 +1,78 @@
+//! The few DER shapes that PKCS#11 leaves to its user (X.690).
+
+/// INTEGER from an unsigned big-endian number.
+pub(crate) fn integer(number: &[u8]) -> Vec<u8> {
+    let mut value = trim(number).to_vec();
+    // The first bit is the sign, and zero has one byte.
+    if value.first().is_none_or(|byte| byte & 0x80 != 0) {
+        value.insert(0, 0);
+    }
+    wrap(0x02, &value)
+}
+
+/// SEQUENCE around encoded members.
+pub(crate) fn sequence(members: &[u8]) -> Vec<u8> {
+    wrap(0x30, members)
+}
+
+/// OCTET STRING.
+pub(crate) fn octet_string(value: &[u8]) -> Vec<u8> {
+    wrap(0x04, value)
+}
+
+/// Length of an unsigned big-endian number in bits.
+pub(crate) fn bits(number: &[u8]) -> u32 {
+    let number = trim(number);
+    let first = number.first().map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(number.len())
+        .unwrap_or(u32::MAX)
+        .saturating_mul(8)
+        - first
+}
+
+fn trim(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+fn wrap(tag: u8, value: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let len = value.len().to_be_bytes();
+    match value.len() {
+        // The cast cannot lose: the arm says so.
+        short @ 0..0x80 => out.push(short as u8),
+        _ => {
+            let len = trim(&len);
+            out.push(0x80 | len.len() as u8);
+            out.extend_from_slice(len);
+        }
+    }
+    out.extend_from_slice(value);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bits, integer, octet_string, sequence};
+
+    #[test]
+    fn integers_are_minimal_and_positive() {
+        assert_eq!(integer(&[0, 0, 1]), [2, 1, 1]);
+        assert_eq!(integer(&[0x80]), [2, 2, 0, 0x80]);
+        assert_eq!(integer(&[0, 0]), [2, 1, 0]);
+    }
+
+    #[test]
+    fn long_values_have_long_lengths() {
+        assert_eq!(octet_string(&[7; 127])[..2], [4, 127]);
+        assert_eq!(octet_string(&[7; 128])[..3], [4, 0x81, 128]);
+        assert_eq!(sequence(&[7; 300])[..4], [0x30, 0x82, 1, 44]);
+    }
+
+    #[test]
+    fn bits_are_counted_from_the_first_one() {
+        assert_eq!(bits(&[0, 0x80, 0]), 16);
+        assert_eq!(bits(&[1, 0]), 9);
+        assert_eq!(bits(&[]), 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! Keys in files: the explicit exception, behind the same signer and shown as `software` everywhere.
+//!
+//! They exist for SPIFFE, cert-manager secrets and demonstrations. The key signs inline in this process;
+//! the file and the parsed key are wiped from memory after loading, what remains is inside aws-lc.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::sign::SigningKey;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::HsmError;
+use crate::key::{KeyInfo, KeyKind, Provenance};
+
+/// Loads the first private key of a PEM file (PKCS#8, PKCS#1 or SEC 1).
+pub(crate) fn load(
+    path: &Path,
+) -> Result<
+    (
+        KeyInfo,
+        SubjectPublicKeyInfoDer<'static>,
+        Arc<dyn SigningKey>,
+    ),
+    HsmError,
+> {
+    let unusable = |reason: &str| HsmError::SoftwareKey {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let pem = Zeroizing::new(fs::read(path).map_err(|error| unusable(&error.to_string()))?);
+    // The errors of the parsers are not passed on: they quote what they stumbled over.
+    let mut der = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| unusable("it holds no PEM private key (PKCS#8, PKCS#1 or SEC 1)"))?;
+    let signing = any_supported_type(&der);
+    der.zeroize();
+    let signing =
+        signing.map_err(|_| unusable("it is no RSA, ECDSA or Ed25519 key that can be used"))?;
+    let spki = signing
+        .public_key()
+        .map(SubjectPublicKeyInfoDer::into_owned);
+    let spki = spki.ok_or_else(|| unusable("its public key cannot be told"))?;
+    let kind = kind(&*signing, &spki).ok_or_else(|| unusable("its kind does not serve TLS"))?;
+    let info = KeyInfo {
+        uri: format!("file:{}", path.display()),
+        label: String::new(),
+        id: Vec::new(),
+        kind,
+        provenance: Provenance::Software,
+        sensitive: false,
+        extractable: true,
+        never_extractable: false,
+        always_sensitive: false,
+        local: false,
+    };
+    Ok((info, spki, signing))
+}
+
+fn kind(key: &dyn SigningKey, spki: &[u8]) -> Option<KeyKind> {
+    let offers = |scheme| key.choose_scheme(&[scheme]).is_some();
+    if offers(SignatureScheme::ECDSA_NISTP256_SHA256) {
+        return Some(KeyKind::EcdsaP256);
+    }
+    if offers(SignatureScheme::ECDSA_NISTP384_SHA384) {
+        return Some(KeyKind::EcdsaP384);
+    }
+    if offers(SignatureScheme::ECDSA_NISTP521_SHA512) {
+        return Some(KeyKind::EcdsaP521);
+    }
+    if offers(SignatureScheme::ED25519) {
+        return Some(KeyKind::Ed25519);
+    }
+    // aws-lc takes only whole hundreds of bits, and the header of the SPKI is shorter than one.
+    let bits = u32::try_from(spki.len()).ok()?.checked_sub(38)? * 8;
+    offers(SignatureScheme::RSA_PSS_SHA256).then_some(KeyKind::Rsa { bits })
+}
