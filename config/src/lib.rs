@@ -4,28 +4,46 @@
 //! no string names a mode any more, or every mistake in all the files at once. This crate knows no other
 //! room of the house except the PKCS#11 URI parser of `portcullis-hsm`.
 
+// What the operator can say, in the order of a connection's life.
 mod admin;
 mod certificate;
 mod client_cert;
+mod host;
 mod hsm;
 mod limits;
 mod listener;
 mod policy;
 mod route;
 mod site;
-mod span;
 mod tls;
 mod upstream;
+
+// From text to that: files, syntax, shape, meaning.
+mod check;
+mod document;
+mod env;
+mod error;
+mod load;
+mod schema;
+mod secret;
+mod shape;
+mod source;
+mod span;
+mod syntax;
+mod value;
 
 pub use admin::{Admin, Log, LogTarget};
 pub use certificate::{Certificate, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
+pub use error::{ConfigError, ConfigErrors};
 pub use hsm::{Hsm, PinSource, TokenSelector};
 pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
 pub use policy::{Action, PathPattern, Role, RoleRef, Rule};
 pub use route::Route;
+pub use schema::schema;
 pub use site::{HostPattern, Site};
+pub use source::SourceMap;
 pub use span::Located;
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use upstream::{Endpoint, Forwarding, IpNet, Upstream, UpstreamProtocol};
@@ -60,3 +78,6 @@ pub struct Config {
     /// Data workers (threads with their own accept loop); `None` means one per available core.
     pub workers: Option<std::num::NonZeroUsize>,
 }
+
+#[cfg(test)]
+mod tests;

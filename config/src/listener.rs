@@ -1,7 +1,15 @@
 //! `[[listener]]`: a socket that accepts clients.
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::Located;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::check::{Check, Names, Span};
+use crate::client_cert::RawClientCert;
+use crate::site::CheckedSite;
+use crate::value::{Number, quoted};
+use crate::{ClientCert, Located};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,4 +39,200 @@ pub enum ListenerKind {
         /// Port of the https URL (`redirect_port`, default 443).
         port: u16,
     },
+}
+
+/// `[[listener]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawListener {
+    /// Name, for `listeners` of sites and for logs. Default: the address.
+    name: Option<Located<String>>,
+    /// Address and port: `0.0.0.0:443`, `[::]:443`. Required.
+    bind: Option<Located<String>>,
+    /// What is done here: `https` serves sites; `redirect` answers plain HTTP with a redirect to https.
+    protocol: Option<Located<Protocol>>,
+    /// Port of the https URL a `redirect` listener sends clients to.
+    redirect_port: Option<Located<Number>>,
+    /// Client certificates, for the sites of this listener that do not say it themselves.
+    client_cert: Option<Located<RawClientCert>>,
+    /// Site for clients that send no server name (SNI), or one that no site has.
+    default_site: Option<Located<String>>,
+    /// Refuse a server name that no site has, also when there is a `default_site`.
+    strict_sni: Option<Located<bool>>,
+}
+
+/// `protocol` of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    /// TLS, sites.
+    Https,
+    /// Plain HTTP, answered with a redirect.
+    Redirect,
+}
+
+/// A listener before its sites are known.
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+    pub(crate) protocol: Protocol,
+    /// Default for its sites.
+    pub(crate) client_cert: ClientCert,
+    pub(crate) bind: Option<Located<SocketAddr>>,
+    redirect_port: u16,
+    default_site: Option<Located<String>>,
+    strict_sni: bool,
+}
+
+impl RawListener {
+    /// The name, for [`Names`].
+    pub(crate) fn name(&self) -> Option<Located<String>> {
+        self.name.clone().or_else(|| self.bind.clone())
+    }
+
+    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span) -> Draft {
+        let name = self.name().map_or_else(String::new, |name| name.value);
+        let bind = check.required(table, "bind", self.bind);
+        let bind = bind.and_then(|text| check.address(&text));
+        let protocol = self
+            .protocol
+            .map_or(Protocol::Https, |protocol| protocol.value);
+        match protocol {
+            Protocol::Https => {
+                if let Some(port) = &self.redirect_port {
+                    check
+                        .error(
+                            &port.span,
+                            "`redirect_port` does nothing on an https listener",
+                        )
+                        .help("it belongs to a listener with `protocol = \"redirect\"`");
+                }
+            }
+            Protocol::Redirect => {
+                let useless = [
+                    (
+                        "client_cert",
+                        self.client_cert.as_ref().map(|value| &value.span),
+                    ),
+                    (
+                        "default_site",
+                        self.default_site.as_ref().map(|value| &value.span),
+                    ),
+                    (
+                        "strict_sni",
+                        self.strict_sni.as_ref().map(|value| &value.span),
+                    ),
+                ];
+                for (key, span) in useless {
+                    if let Some(span) = span {
+                        check.error(span, format!("`{key}` does nothing on a redirect listener"));
+                    }
+                }
+            }
+        }
+        let client_cert = self
+            .client_cert
+            .and_then(|raw| raw.value.check(check, &raw.span));
+        let port = check.count(self.redirect_port, 443, 1..=usize::from(u16::MAX));
+        Draft {
+            name,
+            span: table.clone(),
+            protocol,
+            client_cert: client_cert.unwrap_or(ClientCert::IGNORE),
+            bind,
+            redirect_port: u16::try_from(port).unwrap_or(443),
+            default_site: self.default_site,
+            strict_sni: self.strict_sni.is_some_and(|strict| strict.value),
+        }
+    }
+}
+
+impl Draft {
+    /// The whole listener, with the sites that are on it.
+    pub(crate) fn finish(
+        self,
+        check: &mut Check<'_>,
+        own: usize,
+        sites: &[CheckedSite],
+        names: &Names,
+    ) -> Option<Listener> {
+        let kind = match self.protocol {
+            Protocol::Redirect => ListenerKind::Redirect {
+                port: self.redirect_port,
+            },
+            Protocol::Https => {
+                let here = |site: &CheckedSite| site.listeners.contains(&own);
+                let served: Vec<_> = (0..sites.len()).filter(|at| here(&sites[*at])).collect();
+                if served.is_empty() && !check.lost_tables() {
+                    let message = format!("no site is on the listener {}", quoted(&self.name));
+                    check
+                        .error(&self.span, message)
+                        .help("add a `[[site]]`, or this listener to the `listeners` of one");
+                }
+                distinct_hosts(check, &self.name, served.iter().map(|at| &sites[*at]));
+                let default_site = self.default_site.and_then(|wanted| {
+                    let index = names.index(check, &wanted)?;
+                    if !served.contains(&index) {
+                        let message =
+                            format!("the site {} is not on this listener", quoted(&wanted.value));
+                        check.error(&wanted.span, message).help(format!(
+                            "add {} to the `listeners` of that site",
+                            quoted(&self.name)
+                        ));
+                    }
+                    Some(index)
+                });
+                ListenerKind::Https {
+                    sites: served,
+                    default_site,
+                    strict_sni: self.strict_sni,
+                }
+            }
+        };
+        Some(Listener {
+            name: self.name,
+            bind: self.bind?,
+            kind,
+        })
+    }
+}
+
+/// One host of one listener leads to one site.
+fn distinct_hosts<'a>(
+    check: &mut Check<'_>,
+    listener: &str,
+    sites: impl Iterator<Item = &'a CheckedSite>,
+) {
+    let mut seen = HashMap::new();
+    for (index, site) in sites.enumerate() {
+        for host in &site.hosts {
+            match seen.insert(&host.value, (index, &host.span)) {
+                // Within one site it was reported already.
+                Some((other, first)) if other != index => {
+                    let host_text = quoted(&host.value.text());
+                    let message = format!(
+                        "{host_text} is on the listener {} already",
+                        quoted(listener)
+                    );
+                    check
+                        .error(&host.span, message)
+                        .related(first, "first here");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Every socket can be bound once; port 0 is another port each time.
+pub(crate) fn distinct_addresses(check: &mut Check<'_>, addresses: &[Located<SocketAddr>]) {
+    let mut seen = HashMap::new();
+    for address in addresses.iter().filter(|address| address.port() != 0) {
+        if let Some(first) = seen.insert(address.value, &address.span) {
+            let message = format!("{} is bound already", quoted(&address.value.to_string()));
+            check
+                .error(&address.span, message)
+                .related(first, "first here");
+        }
+    }
 }

@@ -1,4 +1,12 @@
 //! `[[site.route]]`: from a path to an upstream.
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::check::{Check, Names, Span};
+use crate::policy::check_path;
+use crate::upstream::endpoint;
+use crate::{Located, Upstream};
+
 /// One route of a site. The longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -6,4 +14,83 @@ pub struct Route {
     pub prefix: String,
     /// Index into [`crate::Config::upstreams`].
     pub upstream: usize,
+}
+
+/// `[[site.route]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRoute {
+    /// Path prefix, by whole segments: `/orders` takes `/orders` and `/orders/1`, not `/orders2`.
+    path: Option<Located<String>>,
+    /// Name of an `[upstream.NAME]`, or an address: `http://HOST:PORT`. Required.
+    upstream: Option<Located<String>>,
+}
+
+/// The upstreams a route can lead to; an address written in place becomes one more.
+pub(crate) struct Upstreams {
+    pub(crate) names: Names,
+    /// Those without a table, behind the named ones.
+    pub(crate) inline: Vec<Upstream>,
+}
+
+impl Upstreams {
+    /// The index of a name or an address in [`crate::Config::upstreams`].
+    pub(crate) fn index(&mut self, check: &mut Check<'_>, text: &Located<String>) -> Option<usize> {
+        if !text.value.contains("://") {
+            return self.names.index(check, text);
+        }
+        let endpoint = endpoint(check, text)?;
+        let known = self
+            .inline
+            .iter()
+            .position(|upstream| upstream.name == text.value);
+        let index = known.unwrap_or_else(|| {
+            self.inline
+                .push(Upstream::new(text.value.clone(), vec![endpoint]));
+            self.inline.len() - 1
+        });
+        Some(self.names.len() + index)
+    }
+}
+
+impl RawRoute {
+    pub(crate) fn check(
+        self,
+        check: &mut Check<'_>,
+        table: &Span,
+        upstreams: &mut Upstreams,
+    ) -> Option<Located<Route>> {
+        let place = self.path.as_ref().map_or(table, |path| &path.span).clone();
+        let prefix = self
+            .path
+            .map_or(Some(String::new()), |path| prefix(check, &path));
+        let text = check.required(table, "upstream", self.upstream);
+        let upstream = text.and_then(|text| upstreams.index(check, &text));
+        Some(Located {
+            value: Route {
+                prefix: prefix?,
+                upstream: upstream?,
+            },
+            span: place,
+        })
+    }
+}
+
+fn prefix(check: &mut Check<'_>, path: &Located<String>) -> Option<String> {
+    if path.value.contains('*') {
+        check
+            .error(
+                &path.span,
+                "a route takes everything below its path; it has no wildcards",
+            )
+            .help("write the path alone, as in \"/orders\"");
+        return None;
+    }
+    check_path(check, path)?;
+    Some(
+        path.value
+            .strip_suffix('/')
+            .unwrap_or(&path.value)
+            .to_owned(),
+    )
 }

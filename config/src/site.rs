@@ -1,4 +1,16 @@
 //! `[[site]]`: what is served under which host names.
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::certificate::{RawCertificate, Tokens};
+use crate::check::{Check, Names, Span};
+use crate::client_cert::RawClientCert;
+use crate::host::parse_pattern;
+use crate::listener::{Draft, Protocol};
+use crate::route::{RawRoute, Upstreams};
+use crate::schema::one_or_many;
+use crate::tls::RawTls;
+use crate::value::quoted;
 use crate::{Certificate, ClientCert, Located, Route, TlsPolicy};
 
 /// One site.
@@ -29,4 +41,239 @@ pub enum HostPattern {
     Wildcard(String),
     /// `*`: every host.
     Any,
+}
+
+/// `[[site]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSite {
+    /// Name, for `default_site` and for logs. Default: the first host.
+    name: Option<Located<String>>,
+    /// Host names: `api.example.com`, `*.example.com` (one label), `*` (every host). Required.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    hosts: Option<Vec<Located<String>>>,
+    /// Names of the listeners it is on. Default: all https listeners.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    listeners: Option<Vec<Located<String>>>,
+    /// Certificate and key; a list when there is an ECDSA and an RSA one. Required.
+    #[schemars(schema_with = "one_or_many::<RawCertificate>")]
+    certificate: Option<Vec<Located<RawCertificate>>>,
+    /// Whether clients must show a certificate. Default: what the listener says, else `ignore`.
+    client_cert: Option<Located<RawClientCert>>,
+    /// What TLS negotiates.
+    tls: Option<Located<RawTls>>,
+    /// Offer HTTP/2 to clients.
+    http2: Option<bool>,
+    /// Where all requests go: name of an `[upstream.NAME]`, or an address, `http://HOST:PORT`. Short for one
+    /// route with `path = "/"`.
+    upstream: Option<Located<String>>,
+    /// Where requests go, by path; the longest matching path wins.
+    route: Option<Vec<Located<RawRoute>>>,
+}
+
+/// What sites refer to.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) listeners: &'a [Draft],
+    pub(crate) listener_names: &'a Names,
+    pub(crate) tokens: &'a Tokens<'a>,
+    pub(crate) upstreams: &'a mut Upstreams,
+}
+
+/// A site, and what others want to know of it even when it has mistakes.
+pub(crate) struct CheckedSite {
+    pub(crate) hosts: Vec<Located<HostPattern>>,
+    /// Indices of its listeners.
+    pub(crate) listeners: Vec<usize>,
+    pub(crate) site: Site,
+}
+
+impl RawSite {
+    /// The name, for [`Names`].
+    pub(crate) fn name(&self) -> Option<Located<String>> {
+        self.name.clone().or_else(|| {
+            let first = self.hosts.as_ref()?.first()?;
+            // The same text a show of the configuration has.
+            let text = parse_pattern(&first.value).map_or(first.value.clone(), |host| host.text());
+            Some(first.with(text))
+        })
+    }
+
+    pub(crate) fn check(
+        self,
+        check: &mut Check<'_>,
+        table: &Span,
+        around: &mut Surroundings<'_>,
+    ) -> CheckedSite {
+        let name = self.name().map_or_else(String::new, |name| name.value);
+        let hosts = hosts(check, table, self.hosts);
+        let listeners = listeners(check, table, self.listeners, around);
+        let own = self.client_cert.and_then(|raw| {
+            raw.value
+                .check(check, &raw.span)
+                .or(Some(ClientCert::IGNORE))
+        });
+        let client_cert =
+            own.unwrap_or_else(|| inherited(check, table, &listeners, around.listeners));
+        let certificates = check.required(table, "certificate", self.certificate);
+        if certificates.as_ref().is_some_and(Vec::is_empty) {
+            check.error(table, "`certificate` is an empty list");
+        }
+        let certificates = certificates.unwrap_or_default().into_iter();
+        let certificates = certificates
+            .filter_map(|raw| raw.value.check(check, &raw.span, around.tokens))
+            .collect();
+        let tls = self
+            .tls
+            .map_or_else(TlsPolicy::default, |raw| raw.value.check(check, &raw.span));
+        let routes = routes(check, table, self.upstream, self.route, around.upstreams);
+        let http2 = self.http2.unwrap_or(true);
+        let site = Site {
+            name,
+            hosts: hosts.clone(),
+            certificates,
+            client_cert,
+            tls,
+            http2,
+            routes,
+        };
+        CheckedSite {
+            hosts,
+            listeners,
+            site,
+        }
+    }
+}
+
+fn hosts(
+    check: &mut Check<'_>,
+    table: &Span,
+    written: Option<Vec<Located<String>>>,
+) -> Vec<Located<HostPattern>> {
+    let written = check.required(table, "hosts", written);
+    if written.as_ref().is_some_and(Vec::is_empty) {
+        check
+            .error(table, "`hosts` is empty, so this site is never served")
+            .help("use `hosts = [\"*\"]` for every host");
+    }
+    let mut hosts = Vec::new();
+    for text in written.unwrap_or_default() {
+        match parse_pattern(&text.value) {
+            Ok(host) => hosts.push(text.with(host)),
+            Err(problem) => {
+                check.error(
+                    &text.span,
+                    format!("{} is no host: {problem}", quoted(&text.value)),
+                );
+            }
+        }
+    }
+    check.distinct(&hosts, "this host");
+    hosts
+}
+
+fn listeners(
+    check: &mut Check<'_>,
+    table: &Span,
+    written: Option<Vec<Located<String>>>,
+    around: &Surroundings<'_>,
+) -> Vec<usize> {
+    let Some(written) = written else {
+        let all = around.listeners.iter().enumerate();
+        return all
+            .filter(|(_, draft)| draft.protocol == Protocol::Https)
+            .map(|(at, _)| at)
+            .collect();
+    };
+    check.distinct(&written, "this listener");
+    if written.is_empty() {
+        check
+            .error(table, "`listeners` is empty, so this site is never served")
+            .help("leave the key out to mean all https listeners");
+    }
+    let mut listeners = Vec::new();
+    for name in &written {
+        let Some(index) = around.listener_names.index(check, name) else {
+            continue;
+        };
+        match around.listeners.get(index) {
+            Some(draft) if draft.protocol == Protocol::Redirect => {
+                let message = format!("the listener {} only redirects", quoted(&name.value));
+                check
+                    .error(&name.span, message)
+                    .help("a site is on https listeners");
+            }
+            _ => listeners.push(index),
+        }
+    }
+    listeners
+}
+
+/// The one default of all its listeners.
+fn inherited(
+    check: &mut Check<'_>,
+    table: &Span,
+    listeners: &[usize],
+    drafts: &[Draft],
+) -> ClientCert {
+    let mut drafts = listeners.iter().filter_map(|at| drafts.get(*at));
+    let Some(first) = drafts.next() else {
+        return ClientCert::IGNORE;
+    };
+    if let Some(other) = drafts.find(|other| !other.client_cert.same(&first.client_cert)) {
+        let (one, two) = (quoted(&first.name), quoted(&other.name));
+        check
+            .error(
+                table,
+                format!("the listeners {one} and {two} ask differently for client certificates"),
+            )
+            .help("give this site a `client_cert` of its own, or make it two sites")
+            .related(&other.span, "one of the listeners");
+    }
+    first.client_cert.clone()
+}
+
+fn routes(
+    check: &mut Check<'_>,
+    table: &Span,
+    shorthand: Option<Located<String>>,
+    written: Option<Vec<Located<RawRoute>>>,
+    upstreams: &mut Upstreams,
+) -> Vec<Route> {
+    let lost = ["upstream", "route"]
+        .iter()
+        .any(|key| check.lost_key(table, key));
+    if shorthand.is_none() && written.as_ref().is_none_or(Vec::is_empty) && !lost {
+        check
+            .error(table, "this site leads nowhere: `upstream` is missing")
+            .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
+    }
+    let mut routes: Vec<Located<Route>> = Vec::new();
+    if let Some(text) = shorthand
+        && let Some(upstream) = upstreams.index(check, &text)
+    {
+        routes.push(text.with(Route {
+            prefix: String::new(),
+            upstream,
+        }));
+    }
+    for raw in written.unwrap_or_default() {
+        let Some(route) = raw.value.check(check, &raw.span, upstreams) else {
+            continue;
+        };
+        if let Some(first) = routes.iter().find(|other| other.prefix == route.prefix) {
+            let path = if route.prefix.is_empty() {
+                "/"
+            } else {
+                &route.prefix
+            };
+            let message = format!("two routes of this site have the path {}", quoted(path));
+            check
+                .error(&route.span, message)
+                .related(&first.span, "first here");
+        }
+        routes.push(route);
+    }
+    // A stable sort keeps the order of the file among equals.
+    routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+    routes.into_iter().map(|route| route.value).collect()
 }

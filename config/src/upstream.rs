@@ -1,8 +1,15 @@
 //! `[upstream.NAME]` and `[forwarding]`: where requests go and what goes with them.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::Located;
+use crate::check::{Check, Span};
+use crate::host::parse_host;
+use crate::schema::one_or_many;
+use crate::value::{DurationText, Number, quoted};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +44,13 @@ pub struct Endpoint {
 }
 
 /// What is spoken to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum UpstreamProtocol {
     /// `"http1"`.
+    #[serde(rename = "http1")]
     Http1,
     /// `"h2"`: HTTP/2 with prior knowledge.
+    #[serde(rename = "h2")]
     Http2,
 }
 
@@ -72,14 +81,258 @@ impl IpNet {
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix))
+                    .unwrap_or(0);
                 u32::from(net) == u32::from(ip) & mask
             }
             (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix))
+                    .unwrap_or(0);
                 u128::from(net) == u128::from(ip) & mask
             }
             _ => false,
         }
     }
+}
+
+/// `[upstream.NAME]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawUpstream {
+    /// Addresses of the service, `http://HOST:PORT`, used in turn. One of `endpoints` and `endpoint` is
+    /// required.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    endpoints: Option<Vec<Located<String>>>,
+    /// The address of the service, when there is only one.
+    endpoint: Option<Located<String>>,
+    /// What is spoken to the service: `http1`, or `h2` (HTTP/2 with prior knowledge, for gRPC).
+    protocol: Option<Located<UpstreamProtocol>>,
+    /// How long connecting may take.
+    connect_timeout: Option<Located<DurationText>>,
+    /// From the end of the request head to the head of the response.
+    response_timeout: Option<Located<DurationText>>,
+    /// How long a body may stand still.
+    body_timeout: Option<Located<DurationText>>,
+    /// How long an unused connection is kept.
+    idle_timeout: Option<Located<DurationText>>,
+    /// Connections to this upstream, idle and busy.
+    connections: Option<Located<Number>>,
+    /// Requests that may wait for a connection.
+    pending: Option<Located<Number>>,
+}
+
+/// `[forwarding]` as written.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawForwarding {
+    /// Address blocks of proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` are kept.
+    trusted_hops: Option<Vec<Located<String>>>,
+    /// Send `X-Forwarded-Client-Cert`.
+    xfcc: Option<bool>,
+    /// Send `X-Forwarded-For`, `-Proto` and `-Host`.
+    x_forwarded: Option<bool>,
+    /// Send `Forwarded` (RFC 7239).
+    forwarded: Option<bool>,
+}
+
+/// Connections and waiting requests beyond what a process can hold.
+const COUNT_MAX: usize = 1 << 20;
+
+impl Upstream {
+    /// An upstream with all defaults.
+    pub(crate) fn new(name: String, endpoints: Vec<Located<Endpoint>>) -> Self {
+        Upstream {
+            name,
+            endpoints,
+            protocol: UpstreamProtocol::Http1,
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            connections: 1024,
+            pending: 1024,
+        }
+    }
+}
+
+impl RawUpstream {
+    pub(crate) fn check(
+        self,
+        check: &mut Check<'_>,
+        name: &Located<String>,
+        table: &Span,
+    ) -> Upstream {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if !name.value.bytes().all(plain) {
+            check.error(
+                &name.span,
+                "an upstream name has only letters, digits, `-`, `_` and `.`",
+            );
+        }
+        let lost = ["endpoints", "endpoint"]
+            .iter()
+            .any(|key| check.lost_key(table, key));
+        if let (Some(_), Some(one)) = (&self.endpoints, &self.endpoint) {
+            check.error(&one.span, "give `endpoint` or `endpoints`, not both");
+        }
+        let texts: Vec<_> = self
+            .endpoints
+            .into_iter()
+            .flatten()
+            .chain(self.endpoint)
+            .collect();
+        if texts.is_empty() && !lost {
+            check
+                .error(table, "`endpoints` is missing")
+                .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
+        }
+        let endpoints: Vec<_> = texts
+            .iter()
+            .filter_map(|text| endpoint(check, text))
+            .collect();
+        check.distinct(&endpoints, "this endpoint");
+        let default = Upstream::new(name.value.clone(), endpoints);
+        let short = Duration::from_millis(1)..=Duration::from_secs(3600);
+        let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
+        Upstream {
+            protocol: self
+                .protocol
+                .map_or(default.protocol, |protocol| protocol.value),
+            connect_timeout: check.duration(self.connect_timeout, default.connect_timeout, short),
+            response_timeout: check.duration(
+                self.response_timeout,
+                default.response_timeout,
+                long.clone(),
+            ),
+            body_timeout: check.duration(self.body_timeout, default.body_timeout, long.clone()),
+            idle_timeout: check.duration(self.idle_timeout, default.idle_timeout, long),
+            connections: check.count(self.connections, default.connections, 1..=COUNT_MAX),
+            pending: check.count(self.pending, default.pending, 0..=COUNT_MAX),
+            ..default
+        }
+    }
+}
+
+/// Reads `http://HOST:PORT`.
+pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<Endpoint>> {
+    let rest = match text.value.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => {
+            check
+                .error(&text.span, "TLS to upstreams is not supported yet")
+                .help("write `http://` and keep the path to the service on a network you trust");
+            return None;
+        }
+        _ => {
+            let message = format!("{} is no endpoint", quoted(&text.value));
+            check
+                .error(&text.span, message)
+                .help("write it as \"http://HOST:PORT\"");
+            return None;
+        }
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#', '@']) {
+        check
+            .error(&text.span, "an endpoint has no path, query or user")
+            .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
+        return None;
+    }
+    // An IPv6 literal has colons of its own, so the port begins behind the bracket.
+    let port_at = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match authority[port_at..].rfind(':') {
+        Some(colon) => {
+            let (host, port) = authority.split_at(port_at + colon);
+            let digits = port[1..].bytes().all(|byte| byte.is_ascii_digit());
+            (
+                host,
+                port[1..]
+                    .parse::<u16>()
+                    .ok()
+                    .filter(|port| digits && *port != 0),
+            )
+        }
+        None => (authority, Some(80)),
+    };
+    let Some(port) = port else {
+        check.error(
+            &text.span,
+            "the port of an endpoint is a number from 1 to 65535",
+        );
+        return None;
+    };
+    match parse_host(host) {
+        Ok(host) => Some(text.with(Endpoint { host, port })),
+        Err(problem) => {
+            check.error(
+                &text.span,
+                format!("{} is no host: {problem}", quoted(host)),
+            );
+            None
+        }
+    }
+}
+
+impl RawForwarding {
+    pub(crate) fn check(self, check: &mut Check<'_>) -> Forwarding {
+        let hops = self.trusted_hops.unwrap_or_default();
+        let mut trusted_hops = Vec::new();
+        for text in hops {
+            match parse_net(&text.value) {
+                Ok(net) => trusted_hops.push(net),
+                Err(problem) => {
+                    check.error(
+                        &text.span,
+                        format!("{} is no address block: {problem}", quoted(&text.value)),
+                    );
+                }
+            }
+        }
+        Forwarding {
+            trusted_hops,
+            xfcc: self.xfcc.unwrap_or(true),
+            x_forwarded: self.x_forwarded.unwrap_or(true),
+            forwarded: self.forwarded.unwrap_or(true),
+        }
+    }
+}
+
+/// Reads `10.0.0.0/8`, or one address.
+fn parse_net(text: &str) -> Result<IpNet, String> {
+    const SHAPE: &str = "write \"10.0.0.0/8\", \"2001:db8::/32\" or one address";
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| SHAPE)?;
+    if address != address.to_canonical() {
+        return Err("write an IPv4-mapped address as IPv4".to_owned());
+    }
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => bits,
+        Some(digits) => digits
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= bits)
+            .ok_or(SHAPE)?,
+    };
+    let network: IpAddr = match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0);
+            Ipv4Addr::from(u32::from(v4) & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0);
+            Ipv6Addr::from(u128::from(v6) & mask).into()
+        }
+    };
+    if network != address {
+        return Err(format!(
+            "it is longer than its prefix; the block is \"{network}/{prefix}\""
+        ));
+    }
+    Ok(IpNet { address, prefix })
 }

@@ -1,0 +1,237 @@
+//! The whole file as written, and the order in which its parts are checked.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::admin::{RawAdmin, RawLog};
+use crate::certificate::{RawKeys, Tokens};
+use crate::check::{Check, Names};
+use crate::hsm::RawHsm;
+use crate::limits::{RawLimits, RawTimeouts};
+use crate::listener::{Draft, RawListener, distinct_addresses};
+use crate::policy::{RawRole, RawRule};
+use crate::route::Upstreams;
+use crate::site::{CheckedSite, RawSite, Surroundings};
+use crate::upstream::{RawForwarding, RawUpstream};
+use crate::value::Number;
+use crate::{Config, Hsm, Located, Role, Rule, Timeouts, Upstream};
+
+/// More data workers than any machine has cores.
+const WORKERS_MAX: usize = 1024;
+
+/// Configuration of the Portcullis gateway.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConfig {
+    /// Data workers (threads with their own accept loop). Default: one per available core.
+    workers: Option<Located<Number>>,
+    /// More files: paths, or patterns like `conf.d/*.toml`, relative to this file. Lists are appended,
+    /// named tables are merged.
+    #[schemars(schema_with = "crate::schema::one_or_many::<String>")]
+    #[expect(
+        dead_code,
+        reason = "the loader takes it out; it is here for the schema"
+    )]
+    include: Option<Vec<String>>,
+    /// PKCS#11 tokens, by name.
+    hsm: Option<BTreeMap<Located<String>, Located<RawHsm>>>,
+    /// Keys that may be used although they are not in a token, or could leave it.
+    keys: Option<RawKeys>,
+    /// Sockets that accept clients.
+    listener: Option<Vec<Located<RawListener>>>,
+    /// What is served, by host name.
+    site: Option<Vec<Located<RawSite>>>,
+    /// Named groups of client identities.
+    role: Option<Vec<Located<RawRole>>>,
+    /// Who may do what. Nothing is allowed without a rule; a deny wins over every allow.
+    rule: Option<Vec<Located<RawRule>>>,
+    /// Services requests go to, by name.
+    upstream: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+    /// What upstreams are told about the client.
+    forwarding: Option<RawForwarding>,
+    /// Bounds on what can be many or large.
+    limits: Option<RawLimits>,
+    /// Bounds on what can take long.
+    timeouts: Option<RawTimeouts>,
+    /// Probes, metrics and the control socket.
+    admin: Option<RawAdmin>,
+    /// Where the logs go.
+    log: Option<RawLog>,
+}
+
+impl RawConfig {
+    /// Checks everything. The result counts only if `check` holds no mistake afterwards.
+    pub(crate) fn check(self, check: &mut Check<'_>) -> Option<Config> {
+        let workers = self
+            .workers
+            .map(|workers| check.count(Some(workers), 1, 1..=WORKERS_MAX));
+        let limits = self.limits.unwrap_or_default().check(check);
+        let timeouts = self.timeouts.unwrap_or_default().check(check);
+        let keys = self.keys.unwrap_or_default().check(check);
+        let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
+        let (mut named, mut upstreams) = upstreams(check, self.upstream);
+
+        let (listener_names, drafts) = listeners(check, self.listener);
+        let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
+        let mut addresses: Vec<_> = drafts
+            .iter()
+            .filter_map(|draft| draft.bind.clone())
+            .collect();
+        addresses.extend(admin_bind.value.map(|bind| admin_bind.with(bind)));
+        distinct_addresses(check, &addresses);
+
+        let tokens = Tokens {
+            names: &hsm_names,
+            hsms: &hsms,
+            keys: &keys,
+        };
+        let mut around = Surroundings {
+            listeners: &drafts,
+            listener_names: &listener_names,
+            tokens: &tokens,
+            upstreams: &mut upstreams,
+        };
+        let (site_names, sites) = sites(check, self.site, &mut around);
+        let mut whole = Vec::new();
+        for (own, draft) in drafts.into_iter().enumerate() {
+            whole.extend(draft.finish(check, own, &sites, &site_names));
+        }
+        let (roles, rules) = policy(check, self.role, self.rule, &sites);
+        named.append(&mut upstreams.inline);
+        Some(Config {
+            listeners: whole,
+            sites: sites.into_iter().map(|checked| checked.site).collect(),
+            hsms: hsms.into_iter().collect::<Option<_>>()?,
+            keys,
+            roles,
+            rules,
+            upstreams: named,
+            forwarding: self.forwarding.unwrap_or_default().check(check),
+            limits,
+            timeouts,
+            admin,
+            log: self.log.unwrap_or_default().check(check),
+            workers: workers.and_then(NonZeroUsize::new),
+        })
+    }
+}
+
+/// Named tables in the order of the files, which a map does not keep.
+fn in_file_order<T>(
+    tables: Option<BTreeMap<Located<String>, Located<T>>>,
+) -> (Vec<Located<String>>, Vec<Located<T>>) {
+    let mut tables: Vec<_> = tables.unwrap_or_default().into_iter().collect();
+    tables.sort_by_key(|(name, _)| name.span.start);
+    tables.into_iter().unzip()
+}
+
+/// The names of a list of tables; one without a name keeps its number with a name nobody can write.
+fn names_of<T>(
+    tables: &[Located<T>],
+    name: impl Fn(&T) -> Option<Located<String>>,
+) -> Vec<Located<String>> {
+    let nameless = |at: usize, table: &Located<T>| table.with(format!("(without name) {at}"));
+    let tables = tables.iter().enumerate();
+    tables
+        .map(|(at, table)| name(&table.value).unwrap_or_else(|| nameless(at, table)))
+        .collect()
+}
+
+fn hsms(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawHsm>>>,
+    timeouts: &Timeouts,
+) -> (Names, Vec<Option<Hsm>>) {
+    let (names, tables) = in_file_order(tables);
+    let mut hsms = Vec::new();
+    for (name, raw) in names.iter().zip(tables) {
+        hsms.push(raw.value.check(check, name, &raw.span, timeouts.handshake));
+    }
+    (Names::new(check, "hsm", names), hsms)
+}
+
+fn upstreams(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+) -> (Vec<Upstream>, Upstreams) {
+    let (names, tables) = in_file_order(tables);
+    let mut named = Vec::new();
+    for (name, raw) in names.iter().zip(tables) {
+        named.push(raw.value.check(check, name, &raw.span));
+    }
+    let names = Names::new(check, "upstream", names);
+    (
+        named,
+        Upstreams {
+            names,
+            inline: Vec::new(),
+        },
+    )
+}
+
+fn listeners(
+    check: &mut Check<'_>,
+    tables: Option<Vec<Located<RawListener>>>,
+) -> (Names, Vec<Draft>) {
+    let tables = tables.unwrap_or_default();
+    if tables.is_empty() && !check.lost_tables() {
+        check
+            .error(&(0..0), "there is no listener")
+            .help("add `[[listener]]` with `bind = \"0.0.0.0:8443\"`");
+    }
+    let names = Names::new(check, "listener", names_of(&tables, RawListener::name));
+    let drafts = tables
+        .into_iter()
+        .map(|raw| raw.value.check(check, &raw.span))
+        .collect();
+    (names, drafts)
+}
+
+fn sites(
+    check: &mut Check<'_>,
+    tables: Option<Vec<Located<RawSite>>>,
+    around: &mut Surroundings<'_>,
+) -> (Names, Vec<CheckedSite>) {
+    let tables = tables.unwrap_or_default();
+    let names = Names::new(check, "site", names_of(&tables, RawSite::name));
+    let sites = tables
+        .into_iter()
+        .map(|raw| raw.value.check(check, &raw.span, around))
+        .collect();
+    (names, sites)
+}
+
+fn policy(
+    check: &mut Check<'_>,
+    roles: Option<Vec<Located<RawRole>>>,
+    rules: Option<Vec<Located<RawRule>>>,
+    sites: &[CheckedSite],
+) -> (Vec<Role>, Vec<Rule>) {
+    let tables = roles.unwrap_or_default();
+    let names = Names::new(check, "role", names_of(&tables, RawRole::name));
+    let roles = tables
+        .into_iter()
+        .filter_map(|raw| raw.value.check(check, &raw.span))
+        .collect();
+
+    let tables = rules.unwrap_or_default();
+    let rule_name = |(at, raw): (usize, &Located<RawRule>)| {
+        raw.value
+            .name()
+            .unwrap_or_else(|| raw.with(format!("rule-{}", at + 1)))
+    };
+    let rule_names = tables.iter().enumerate().map(rule_name).collect();
+    Names::new(check, "rule", rule_names);
+    let served: Vec<_> = sites
+        .iter()
+        .flat_map(|site| site.hosts.iter().cloned())
+        .collect();
+    let mut rules = Vec::new();
+    for (at, raw) in tables.into_iter().enumerate() {
+        rules.push(raw.value.check(check, (&raw.span, at + 1), &names, &served));
+    }
+    (roles, rules)
+}

@@ -1,0 +1,150 @@
+//! Which parts of a file no error may show.
+//!
+//! A PIN does not belong into the file, but it will be written there, under the right key or a mistyped one.
+//! So what is hidden is decided by the place and by caution, not by whether the key is a known one.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// Keys of `[hsm.NAME]` whose values are harmless; any other value in there may be a PIN.
+const HARMLESS: [&str; 7] = [
+    "module", "slot", "token", "serial", "sessions", "queue", "deadline",
+];
+
+/// How a value begins that says where a PIN is, and is none.
+const SOURCES: [&str; 4] = ["file:", "env:", "credential:", "fd:"];
+
+/// The ranges (global) of values in a parsed table that may be secrets.
+pub(crate) fn in_table(text: &str, table: &DeTable<'_>, base: usize) -> Vec<Range<usize>> {
+    let mut found = Finder {
+        text,
+        base,
+        masks: Vec::new(),
+    };
+    for (key, value) in table {
+        let in_hsm = key.get_ref() == "hsm";
+        found.value(key.get_ref(), value.get_ref(), value.span(), in_hsm);
+    }
+    found.masks.dedup();
+    found.masks
+}
+
+/// The part of a statement that does not parse which may be a secret.
+pub(crate) fn in_broken_text(
+    text: &str,
+    statement: &Range<usize>,
+    in_hsm: bool,
+    base: usize,
+) -> Option<Range<usize>> {
+    let written = &text[statement.clone()];
+    let harmless = written
+        .split_once('=')
+        .is_some_and(|(key, rest)| HARMLESS.contains(&key.trim()) && !rest.contains('='));
+    let risky = is_secret_name(written) || (in_hsm && !harmless && !is_header(written));
+    if !risky {
+        return None;
+    }
+    let begin = written.find(['=', ' ', '\t', ']']).map_or(0, |at| at + 1);
+    // A multi-line string that is never closed takes in everything behind it.
+    let open = written.contains("\"\"\"") || written.contains("'''");
+    let end = if open { text.len() } else { statement.end };
+    Some(base + statement.start + begin..base + end)
+}
+
+fn is_header(statement: &str) -> bool {
+    statement.trim_start().starts_with('[') && !statement.contains('=')
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["pin", "pass", "secret"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+struct Finder<'a> {
+    text: &'a str,
+    base: usize,
+    masks: Vec<Range<usize>>,
+}
+
+impl Finder<'_> {
+    fn value(&mut self, key: &str, value: &DeValue<'_>, span: Range<usize>, in_hsm: bool) {
+        let risky = is_secret_name(key);
+        match value {
+            DeValue::Table(table) => {
+                for (inner, value) in table {
+                    let known = !in_hsm
+                        || matches!(value.get_ref(), DeValue::Table(_))
+                        || inner.get_ref() == "pin"
+                        || HARMLESS.contains(&inner.get_ref().as_ref());
+                    if !known {
+                        self.mask(value.span());
+                    }
+                    // Below a risky key everything is a leaf of the secret.
+                    let name = if risky { key } else { inner.get_ref() };
+                    self.value(name, value.get_ref(), value.span(), in_hsm);
+                }
+            }
+            DeValue::Array(items) => {
+                for item in items.iter() {
+                    self.value(key, item.get_ref(), item.span(), in_hsm);
+                }
+            }
+            DeValue::String(text) if text.contains("pin-value") => self.mask(span),
+            _ if risky && !self.is_source(&span) => self.mask(span),
+            _ => {}
+        }
+    }
+
+    /// Whether the value as written (before `${VAR}` is replaced) says where a PIN is.
+    fn is_source(&self, span: &Range<usize>) -> bool {
+        let written = self.text.get(span.clone()).unwrap_or_default();
+        let written = written.trim_matches(['"', '\'']);
+        // A default in `${VAR:-...}` may be the PIN.
+        let names_source = SOURCES.iter().any(|source| written.starts_with(source));
+        (names_source || written == "prompt") && !written.contains("${")
+    }
+
+    fn mask(&mut self, span: Range<usize>) {
+        self.masks
+            .push(self.base + span.start..self.base + span.end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(text: &str) -> Vec<&str> {
+        let (root, _) = DeTable::parse_recoverable(text);
+        in_table(text, root.get_ref(), 0)
+            .into_iter()
+            .map(|range| &text[range])
+            .collect()
+    }
+
+    #[test]
+    fn literal_pins_are_masked_under_every_spelling_and_type() {
+        assert_eq!(masked("[hsm.a]\npin = '1234'"), ["'1234'"]);
+        assert_eq!(masked("[hsm.a]\npin = 1234"), ["1234"]);
+        assert_eq!(masked("[hsm.a]\nuser = '1234'\nmodule = 'm'"), ["'1234'"]);
+        assert_eq!(masked("[hsm]\nPIN = '1234'"), ["'1234'"]);
+        assert_eq!(masked("hsm.a.pin = { value = '1234' }"), ["'1234'"]);
+        assert_eq!(masked("[hsm.a]\npin = ['1234']"), ["'1234'"]);
+        assert_eq!(masked("[[hsm]]\npin = '1234'"), ["'1234'"]);
+        assert_eq!(masked("password = '1234'"), ["'1234'"]);
+        assert_eq!(masked("[hsm.a]\npin = '${PIN:-1234}'"), ["'${PIN:-1234}'"]);
+        assert_eq!(
+            masked("[[x]]\nkey = 'pkcs11:object=a?pin-value=1'"),
+            ["'pkcs11:object=a?pin-value=1'"]
+        );
+    }
+
+    #[test]
+    fn what_only_names_a_source_is_shown() {
+        assert!(masked("[hsm.a]\npin = 'file:/run/pin'\nslot = 3\n[limits]\nx = 'y'").is_empty());
+        assert!(masked("[hsm.a]\npin = 'prompt'").is_empty());
+    }
+}
