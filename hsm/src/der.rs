@@ -30,6 +30,32 @@ pub(crate) fn bits(number: &[u8]) -> u32 {
         - first
 }
 
+/// The subjectPublicKey of a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), without the count of unused
+/// bits. `None` if it is none.
+pub(crate) fn public_key_bits(spki: &[u8]) -> Option<&[u8]> {
+    let (members, _) = unwrap(0x30, spki)?;
+    let (_algorithm, rest) = unwrap(0x30, members)?;
+    let (bits, _) = unwrap(0x03, rest)?;
+    bits.strip_prefix(&[0])
+}
+
+/// The value of the first element, which must have this tag, and what follows the element.
+fn unwrap(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = der.strip_prefix(&[tag])?;
+    let (&first, rest) = rest.split_first()?;
+    if first < 0x80 {
+        return rest.split_at_checked(first.into());
+    }
+    // No public key is longer than two bytes of length can say.
+    let (len, rest) = rest
+        .split_at_checked((first & 0x7f).into())
+        .filter(|(len, _)| len.len() <= 2)?;
+    let len = len
+        .iter()
+        .fold(0, |len, byte| len << 8 | usize::from(*byte));
+    rest.split_at_checked(len)
+}
+
 fn trim(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
@@ -53,7 +79,7 @@ fn wrap(tag: u8, value: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bits, integer, octet_string, sequence};
+    use super::{bits, integer, octet_string, public_key_bits, sequence};
 
     #[test]
     fn integers_are_minimal_and_positive() {
@@ -74,5 +100,18 @@ mod tests {
         assert_eq!(bits(&[0, 0x80, 0]), 16);
         assert_eq!(bits(&[1, 0]), 9);
         assert_eq!(bits(&[]), 0);
+    }
+
+    #[test]
+    fn the_key_is_found_in_its_spki() {
+        for len in [32, 127, 128, 300] {
+            let key = vec![9; len];
+            let mut bits = octet_string(&[&[0], &key[..]].concat());
+            bits[0] = 3;
+            let spki = sequence(&[sequence(&[5, 0]), bits].concat());
+            assert_eq!(public_key_bits(&spki), Some(&key[..]));
+            assert_eq!(public_key_bits(&spki[..spki.len() - 1]), None);
+        }
+        assert_eq!(public_key_bits(&[0x30, 0x85, 1, 1, 1, 1, 1]), None);
     }
 }

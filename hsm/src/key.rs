@@ -1,7 +1,8 @@
 //! A key: something that can sign, with its public half and its provenance, never bytes.
 
+pub(crate) mod curve;
 pub(crate) mod object;
-mod proof;
+pub(crate) mod proof;
 mod public;
 
 use std::fmt;

@@ -39,6 +39,8 @@ mod key;
 mod sign;
 mod software;
 
+pub mod generate;
+
 mod der;
 mod error;
 

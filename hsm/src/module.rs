@@ -66,11 +66,6 @@ impl Module {
         &self.pkcs11
     }
 
-    /// The library, canonical.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Opens the anchor session of a token and logs the user in on it, if the token wants a login and
     /// nobody is logged in. At most one `C_Login`.
     pub(crate) fn log_in(

@@ -44,7 +44,7 @@ pub(crate) fn load(
         .public_key()
         .map(SubjectPublicKeyInfoDer::into_owned);
     let spki = spki.ok_or_else(|| unusable("its public key cannot be told"))?;
-    let kind = kind(&*signing, &spki).ok_or_else(|| unusable("its kind does not serve TLS"))?;
+    let kind = kind(&*signing).ok_or_else(|| unusable("its kind does not serve TLS"))?;
     let info = KeyInfo {
         uri: format!("file:{}", path.display()),
         label: String::new(),
@@ -60,7 +60,7 @@ pub(crate) fn load(
     Ok((info, spki, signing))
 }
 
-fn kind(key: &dyn SigningKey, spki: &[u8]) -> Option<KeyKind> {
+fn kind(key: &dyn SigningKey) -> Option<KeyKind> {
     let offers = |scheme| key.choose_scheme(&[scheme]).is_some();
     if offers(SignatureScheme::ECDSA_NISTP256_SHA256) {
         return Some(KeyKind::EcdsaP256);
@@ -74,7 +74,8 @@ fn kind(key: &dyn SigningKey, spki: &[u8]) -> Option<KeyKind> {
     if offers(SignatureScheme::ED25519) {
         return Some(KeyKind::Ed25519);
     }
-    // aws-lc takes only whole hundreds of bits, and the header of the SPKI is shorter than one.
-    let bits = u32::try_from(spki.len()).ok()?.checked_sub(38)? * 8;
-    offers(SignatureScheme::RSA_PSS_SHA256).then_some(KeyKind::Rsa { bits })
+    // A signature is as long as the modulus.
+    let rsa = key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])?;
+    let bits = u32::try_from(rsa.sign(&[]).ok()?.len()).ok()? * 8;
+    Some(KeyKind::Rsa { bits })
 }

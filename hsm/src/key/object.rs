@@ -82,7 +82,8 @@ pub(super) fn find_one(
 }
 
 impl KeyObject {
-    fn read(session: &Session, handle: ObjectHandle) -> Result<Self, HsmError> {
+    /// Reads a key that was found or made (`C_GetAttributeValue`).
+    pub(crate) fn read(session: &Session, handle: ObjectHandle) -> Result<Self, HsmError> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let mut object = KeyObject {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),

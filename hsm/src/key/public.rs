@@ -5,22 +5,13 @@ use cryptoki::session::Session;
 use rustls::pki_types::{AlgorithmIdentifier, SubjectPublicKeyInfoDer, alg_id};
 use rustls::sign::public_key_to_spki;
 
-use super::KeyKind;
 use super::object::KeyObject;
+use super::{KeyKind, curve};
 use crate::der;
 use crate::error::HsmError;
 
 /// Smaller RSA keys are broken or refused by every browser.
 const MIN_RSA_BITS: u32 = 2048;
-
-/// `CKA_EC_PARAMS` of the curves that serve TLS: DER object identifiers (RFC 5480, RFC 8410), and for
-/// Ed25519 also the curve name of PKCS#11 3.0 and the older identifier that some tokens use.
-pub(crate) const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
-pub(crate) const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
-pub(crate) const P521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
-pub(crate) const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
-const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
-const ED25519_OLD: &[u8] = b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01";
 
 /// What kind of key it is, from `CKA_KEY_TYPE`, `CKA_EC_PARAMS` and `CKA_MODULUS`.
 pub(super) fn kind(session: &Session, object: &KeyObject, key: &str) -> Result<KeyKind, HsmError> {
@@ -49,12 +40,9 @@ pub(super) fn kind(session: &Session, object: &KeyObject, key: &str) -> Result<K
                 Attribute::EcParams(v) => Some(&v[..]),
                 _ => None,
             });
-            match params {
-                Some(P256) => Ok(KeyKind::EcdsaP256),
-                Some(P384) => Ok(KeyKind::EcdsaP384),
-                Some(P521) => Ok(KeyKind::EcdsaP521),
-                Some(ED25519 | ED25519_NAME | ED25519_OLD) => Ok(KeyKind::Ed25519),
-                Some(_) => Err(unsupported(
+            match params.map(curve::kind) {
+                Some(Some(kind)) => Ok(kind),
+                Some(None) => Err(unsupported(
                     "its curve (CKA_EC_PARAMS) does not serve TLS".to_owned(),
                 )),
                 None => Err(unsupported("it has no CKA_EC_PARAMS".to_owned())),
