@@ -1,1 +1,32 @@
-//! Placeholder while the workspace is set up.
+//! Portcullis: a TLS termination gateway whose private keys never leave an HSM.
+//!
+//! The rooms, in the order of a connection's life. `docs/ARCHITECTURE.md` has the floors; the layering test
+//! keeps them.
+
+pub mod cli;
+pub mod server;
+
+pub mod limit;
+pub mod listener;
+
+pub mod connection;
+
+pub mod certificates;
+pub mod tls;
+
+pub mod identity;
+pub mod path;
+pub mod policy;
+pub mod reason;
+pub mod route;
+
+pub mod http1;
+pub mod patience;
+pub mod proxy;
+pub mod upstream;
+
+pub mod snapshot;
+
+pub mod admin;
+pub mod drain;
+pub mod telemetry;

@@ -1,0 +1,295 @@
+//! `/livez`, `/readyz`, `/metrics` for kubelet, load balancers and Prometheus.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_hsm::{LATENCY_BOUNDS_US, Token};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::proxy::Shared;
+use crate::tls::acceleration::Acceleration;
+
+/// Scrapes and probes served at once; more wait in the kernel.
+const AT_ONCE: usize = 32;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A probe connection may stay this long.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the probes report on.
+#[derive(Debug)]
+pub struct State {
+    /// Snapshot and counters.
+    pub shared: Arc<Shared>,
+    /// The registry behind `/metrics`.
+    pub registry: Registry,
+    /// What was measured at start.
+    pub acceleration: Acceleration,
+    /// The process is leaving.
+    pub draining: AtomicBool,
+}
+
+/// Serves until the runtime ends.
+pub async fn listen(listener: TcpListener, state: Arc<State>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let tcp = match listener.accept().await {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                tracing::warn!(%error, "admin: accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let _place = place;
+            let service = service_fn(move |request| {
+                let response = answer(&state, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_buf_size(16 * 1024);
+            let served = builder.serve_connection(TokioIo::new(tcp), service);
+            // A probe that fails is the prober's to report.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+        });
+    }
+}
+
+fn answer<B>(state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return respond(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "read only; changes go through the unix socket\n".into(),
+        );
+    }
+    match request.uri().path() {
+        "/livez" => respond(StatusCode::OK, TEXT, "ok\n".into()),
+        "/readyz" => {
+            let draining = state.draining.load(Ordering::Relaxed);
+            let status = if draining {
+                StatusCode::SERVICE_UNAVAILABLE
+            } else {
+                StatusCode::OK
+            };
+            respond(status, "application/json", readiness(state, draining))
+        }
+        "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(state)),
+        _ => respond(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "try /livez, /readyz, /metrics\n".into(),
+        ),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    response
+}
+
+fn readiness(state: &State, draining: bool) -> String {
+    let snapshot = state.shared.snapshot.load();
+    let hsm = |token: &Token| {
+        let stats = token.stats();
+        json!({"name": token.settings().name, "waiting": stats.waiting, "sessions": stats.sessions})
+    };
+    let body = json!({
+        "status": if draining { "draining" } else { "ready" },
+        "generation": snapshot.generation,
+        "hsm": snapshot.tokens.iter().map(hsm).collect::<Vec<_>>(),
+    });
+    format!("{body}\n")
+}
+
+fn metrics(state: &State) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = text::encode_registry(&mut out, &state.registry);
+    let _ = encode_snapshot(&mut out, state);
+    let _ = text::encode_eof(&mut out);
+    out
+}
+
+/// Values that are read at scrape time: they belong to the snapshot, which comes and goes.
+fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
+    let snapshot = state.shared.snapshot.load();
+    gauge(
+        out,
+        "portcullis_config_generation",
+        "Counts up with every reload",
+    )?;
+    writeln!(out, "portcullis_config_generation {}", snapshot.generation)?;
+    gauge(out, "portcullis_connections_limit", "limits.connections")?;
+    writeln!(
+        out,
+        "portcullis_connections_limit {}",
+        snapshot.limits.connections
+    )?;
+    gauge(
+        out,
+        "portcullis_certificate_not_after_seconds",
+        "End of validity of a site's certificate, Unix time",
+    )?;
+    for site in &snapshot.sites {
+        for certificate in &site.certificates {
+            let (site, kind) = (label(&site.name), label(&certificate.key.kind.to_string()));
+            writeln!(
+                out,
+                "portcullis_certificate_not_after_seconds{{site={site},key=\"{}\",provenance=\"{}\"}} {}",
+                kind.trim_matches('"'),
+                certificate.key.provenance,
+                certificate.not_after
+            )?;
+        }
+    }
+    gauge(
+        out,
+        "portcullis_aes_gcm_bytes_per_second",
+        "AES-128-GCM on one core, measured at start",
+    )?;
+    writeln!(
+        out,
+        "portcullis_aes_gcm_bytes_per_second {:.0}",
+        state.acceleration.aes_gcm_bytes_per_second
+    )?;
+    gauge(
+        out,
+        "portcullis_cpu_feature",
+        "Instruction sets aws-lc has paths for",
+    )?;
+    for (name, present) in &state.acceleration.features {
+        writeln!(
+            out,
+            "portcullis_cpu_feature{{feature=\"{name}\"}} {}",
+            u8::from(*present)
+        )?;
+    }
+    encode_tokens(out, &snapshot.tokens.iter().collect::<Vec<_>>())
+}
+
+fn encode_tokens(out: &mut String, tokens: &[&Token]) -> std::fmt::Result {
+    type Value = fn(&portcullis_hsm::TokenStats) -> u64;
+    let gauges: [(&str, &str, Value); 3] = [
+        ("waiting", "Signatures waiting for a session", |stats| {
+            stats.waiting as u64
+        }),
+        ("in_flight", "Signatures in the token now", |stats| {
+            stats.in_flight as u64
+        }),
+        ("sessions", "Sessions that are alive", |stats| {
+            stats.sessions as u64
+        }),
+    ];
+    for (name, help, value) in gauges {
+        gauge(out, &format!("portcullis_hsm_{name}"), help)?;
+        for token in tokens {
+            writeln!(
+                out,
+                "portcullis_hsm_{name}{{hsm={}}} {}",
+                label(&token.settings().name),
+                value(&token.stats())
+            )?;
+        }
+    }
+    let counters: [(&str, &str, Value); 4] = [
+        ("signatures", "Signatures made", |stats| stats.signatures),
+        ("errors", "Signatures the token refused", |stats| {
+            stats.errors
+        }),
+        ("timeouts", "Signatures that missed the deadline", |stats| {
+            stats.timeouts
+        }),
+        (
+            "rejected",
+            "Signatures refused because the queue was full",
+            |stats| stats.rejected,
+        ),
+    ];
+    for (name, help, value) in counters {
+        writeln!(
+            out,
+            "# HELP portcullis_hsm_{name} {help}.\n# TYPE portcullis_hsm_{name} counter"
+        )?;
+        for token in tokens {
+            let hsm = label(&token.settings().name);
+            writeln!(
+                out,
+                "portcullis_hsm_{name}_total{{hsm={hsm}}} {}",
+                value(&token.stats())
+            )?;
+        }
+    }
+    encode_latency(out, tokens)
+}
+
+fn encode_latency(out: &mut String, tokens: &[&Token]) -> std::fmt::Result {
+    let name = "portcullis_hsm_sign_seconds";
+    writeln!(
+        out,
+        "# HELP {name} Time of a signature in the token.\n# TYPE {name} histogram"
+    )?;
+    for token in tokens {
+        let (stats, hsm) = (token.stats(), label(&token.settings().name));
+        let mut cumulative = 0;
+        for (count, bound) in stats.latency.iter().zip(LATENCY_BOUNDS_US) {
+            cumulative += count;
+            writeln!(
+                out,
+                "{name}_bucket{{hsm={hsm},le=\"{}\"}} {cumulative}",
+                bound as f64 / 1e6
+            )?;
+        }
+        let total: u64 = stats.latency.iter().sum();
+        writeln!(out, "{name}_bucket{{hsm={hsm},le=\"+Inf\"}} {total}")?;
+        writeln!(
+            out,
+            "{name}_sum{{hsm={hsm}}} {}",
+            stats.latency_sum_us as f64 / 1e6
+        )?;
+        writeln!(out, "{name}_count{{hsm={hsm}}} {total}")?;
+    }
+    Ok(())
+}
+
+fn gauge(out: &mut String, name: &str, help: &str) -> std::fmt::Result {
+    writeln!(out, "# HELP {name} {help}.\n# TYPE {name} gauge")
+}
+
+/// A label value in quotes, escaped as OpenMetrics asks.
+fn label(value: &str) -> String {
+    format!(
+        "\"{}\"",
+        value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
+}

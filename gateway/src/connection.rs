@@ -1,0 +1,200 @@
+//! The life of one connection, top to bottom.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portcullis_config::ListenerKind;
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::identity::{ClientIdentity, Identity};
+use crate::limit::Slot;
+use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
+use crate::reason::Reason;
+use crate::snapshot::Snapshot;
+use crate::telemetry::RefusalRecord;
+use crate::telemetry::access_log::ConnectionFacts;
+use crate::telemetry::metrics::HandshakeLabel;
+use crate::tls::{self, AcceptSettings, Accepted, HandshakeRefused, Resolve, SiteTls};
+
+/// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
+pub async fn run(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<str>,
+    worker: Rc<Worker>,
+    _slot: Slot,
+) {
+    let snapshot = worker.snapshot();
+    let Some(view) = snapshot.listener(&listener) else {
+        return; // Removed by a reload between accept and now.
+    };
+    if let ListenerKind::Redirect { port } = view.settings.kind {
+        return serve_redirect(tcp, peer, (&listener, port), worker).await;
+    }
+    let Some((stream, client)) = Box::pin(handshake(tcp, peer, &listener, &worker, snapshot)).await
+    else {
+        return;
+    };
+    match stream.tls().alpn_protocol() {
+        Some(b"h2") => Box::pin(serve_http2(stream, client, worker)).await,
+        _ => serve_http1(stream, client, worker).await,
+    }
+}
+
+/// Performs the TLS handshake under the snapshot of accept. Refusals are counted and logged here.
+async fn handshake(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<str>,
+    worker: &Worker,
+    snapshot: Arc<Snapshot>,
+) -> Option<(tls::TlsStream, Rc<Client>)> {
+    let refused = |reason, site, server_name, detail| {
+        let identity = None;
+        let request_id = None;
+        worker.refuse(&RefusalRecord {
+            reason,
+            client: peer,
+            listener,
+            site,
+            server_name,
+            identity,
+            request_id,
+            detail,
+        });
+    };
+    let Some(_place) = worker.shared.handshakes.try_take() else {
+        refused(Reason::HandshakeLimit, None, None, None);
+        return None;
+    };
+    let metrics = &worker.shared.metrics;
+    let _open = OpenHandshake::new(&metrics.handshakes_open);
+    let start = Instant::now();
+    let settings = AcceptSettings {
+        client_hello_by: start + snapshot.timeouts.client_hello,
+        handshake_by: start + snapshot.timeouts.handshake,
+        client_hello_bytes: snapshot.limits.client_hello,
+    };
+    let resolver = Sites {
+        snapshot: &snapshot,
+        listener,
+    };
+    let Accepted { stream, site, .. } = match tls::accept(tcp, &resolver, settings).await {
+        Ok(accepted) => accepted,
+        Err(HandshakeRefused {
+            reason,
+            site,
+            server_name,
+            detail,
+        }) => {
+            let site = site.map(|site| &*snapshot.sites[site].name);
+            refused(
+                reason,
+                site,
+                server_name.as_deref(),
+                Some(&*detail).filter(|detail| !detail.is_empty()),
+            );
+            return None;
+        }
+    };
+    let site = Arc::clone(&snapshot.sites[site].name);
+    let identity = match identity(stream.tls()) {
+        Ok(identity) => identity,
+        Err(reason) => {
+            refused(reason, Some(&site), None, None);
+            return None;
+        }
+    };
+    let tls13 = stream.tls().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let kind = match stream.tls().handshake_kind() {
+        Some(HandshakeKind::Resumed) => HandshakeLabel::Resumed,
+        Some(HandshakeKind::FullWithHelloRetryRequest) => HandshakeLabel::HelloRetry,
+        _ => HandshakeLabel::Full,
+    };
+    metrics.handshake_done(tls13, kind, start.elapsed());
+    let facts = ConnectionFacts {
+        client: peer,
+        listener: Arc::clone(listener),
+        site,
+        tls_version: if tls13 { "1.3" } else { "1.2" },
+        tls_cipher: cipher_name(stream.tls()),
+        tls_curve: group_name(stream.tls()),
+        tls_resumed: kind == HandshakeLabel::Resumed,
+        identity,
+    };
+    Some((stream, Rc::new(Client::new(facts))))
+}
+
+/// The chain in the connection was verified during the handshake; a site without client certificates asks
+/// for none, so there is none.
+fn identity(tls: &ServerConnection) -> Result<ClientIdentity, Reason> {
+    match tls.peer_certificates().and_then(<[_]>::first) {
+        None => Ok(ClientIdentity::Absent),
+        Some(leaf) => Identity::from_verified(leaf)
+            .map(|identity| ClientIdentity::Verified(Arc::new(identity)))
+            .map_err(|_| Reason::ClientCertMalformed),
+    }
+}
+
+struct Sites<'a> {
+    snapshot: &'a Snapshot,
+    listener: &'a str,
+}
+
+impl Resolve for Sites<'_> {
+    type Site = usize;
+
+    fn resolve(&self, server_name: Option<&str>) -> Result<(usize, Arc<SiteTls>), Reason> {
+        let names = self
+            .snapshot
+            .listener(self.listener)
+            .and_then(|listener| listener.names.as_ref());
+        let site = names
+            .ok_or(Reason::UnknownServerName)?
+            .site_for_client(server_name)?;
+        Ok((site, Arc::clone(&self.snapshot.sites[site].tls)))
+    }
+}
+
+/// Counts a handshake in progress.
+struct OpenHandshake<'a>(&'a prometheus_client::metrics::gauge::Gauge);
+
+impl<'a> OpenHandshake<'a> {
+    fn new(gauge: &'a prometheus_client::metrics::gauge::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenHandshake<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn cipher_name(tls: &ServerConnection) -> &'static str {
+    match tls.negotiated_cipher_suite().map(|suite| suite.suite()) {
+        // rustls names the TLS 1.3 suites apart from IANA.
+        Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+        Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+        Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+        Some(suite) => suite.as_str().unwrap_or_default(),
+        None => "",
+    }
+}
+
+fn group_name(tls: &ServerConnection) -> &'static str {
+    match tls
+        .negotiated_key_exchange_group()
+        .map(|group| group.name())
+    {
+        Some(NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
+        Some(NamedGroup::X25519) => "X25519",
+        Some(NamedGroup::secp256r1) => "secp256r1",
+        Some(NamedGroup::secp384r1) => "secp384r1",
+        _ => "",
+    }
+}

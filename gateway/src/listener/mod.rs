@@ -1,0 +1,3 @@
+//! Sockets that accept clients.
+
+pub mod tcp;

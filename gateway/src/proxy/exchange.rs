@@ -1,0 +1,194 @@
+//! One request, from its head to the head of its answer, whatever protocol it came over.
+//!
+//! authority → path → route → policy → permit → rewritten fields → upstream.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Response, Uri, Version};
+use http_body::Body;
+use portcullis_config::{ClientCertMode, UpstreamProtocol};
+use tokio::time::Duration;
+
+use super::authority::RequestHost;
+use super::headers::{Sender, prepare_request, prepare_response};
+use super::response::{AnswerBody, Recorder};
+use super::worker::{Client, View, Worker};
+use crate::identity::ClientIdentity;
+use crate::path::CanonicalPath;
+use crate::policy::{Denied, Permit};
+use crate::reason::Reason;
+use crate::telemetry::RequestRecord;
+use crate::upstream::{RequestBody, Target};
+
+/// What the checks of a request yield.
+struct Admitted {
+    permit: Permit,
+    target: Arc<Target>,
+    host: RequestHost,
+    /// The path that was decided on, where it differs from the one that was sent.
+    rewritten: Option<String>,
+}
+
+/// Answers a request. Never fails: what goes wrong becomes a bare status with a recorded reason.
+pub(super) async fn answer(
+    worker: &Rc<Worker>,
+    client: &Client,
+    mut parts: Parts,
+    body: RequestBody,
+) -> Response<AnswerBody> {
+    let view = client.view(worker);
+    let mut recorder = Recorder::new(Rc::clone(worker), begin_record(client, &parts));
+    let admitted = match admit(&view, client, &parts, &body) {
+        Ok(admitted) => admitted,
+        Err(denied) => {
+            let request_id = worker.ids.request_id();
+            recorder.record().request_id = request_id.into();
+            recorder.record().rule = denied.rule;
+            return recorder.refuse(denied.reason, None);
+        }
+    };
+    let Admitted {
+        permit,
+        target,
+        host,
+        rewritten,
+    } = admitted;
+    let sender = Sender {
+        ip: client.facts.client.ip(),
+        xfcc: client.xfcc.as_ref(),
+    };
+    let ids = prepare_request(
+        &mut parts,
+        &host,
+        &sender,
+        &view.snapshot.forwarding,
+        &worker.ids,
+    );
+    if set_target(&mut parts, &host, target.settings.protocol, rewritten).is_none() {
+        return recorder.refuse(
+            Reason::RequestMalformed,
+            Some("the target has no form the upstream understands"),
+        );
+    }
+    let record = recorder.record();
+    record.request_id = ids.request;
+    record.trace_id = ids.trace;
+    record.host = host.name;
+    record.rule = Some(Arc::clone(permit.rule()));
+    record.upstream = Some(Arc::clone(&target.name));
+    match worker.upstreams.send(permit, &target, parts, body).await {
+        Ok((mut head, body)) => {
+            prepare_response(&mut head.headers);
+            recorder.answer(head.status, head.headers, body)
+        }
+        Err(error) => recorder.refuse(error.reason(), Some(&error.to_string())),
+    }
+}
+
+/// Every check a request passes before anything is sent anywhere.
+fn admit(
+    view: &View,
+    client: &Client,
+    parts: &Parts,
+    body: &RequestBody,
+) -> Result<Admitted, Denied> {
+    let refused = |reason| Denied { reason, rule: None };
+    if parts.method == Method::CONNECT {
+        return Err(refused(Reason::MethodNotSupported));
+    }
+    if parts.headers.len() > view.snapshot.limits.headers {
+        return Err(refused(Reason::RequestTooLarge));
+    }
+    if let Some(limit) = view.snapshot.limits.body
+        && body.size_hint().lower() > limit
+    {
+        return Err(refused(Reason::BodyTooLarge));
+    }
+    let host = RequestHost::of(parts).ok_or(refused(Reason::RequestMalformed))?;
+    // The host must belong to the site whose handshake this was, seen through the same listener.
+    let names = view
+        .listener
+        .and_then(|index| view.snapshot.listeners[index].names.as_ref());
+    let owner = names.and_then(|names| names.site_of(&host.name));
+    let site = match (owner, view.site) {
+        (Some(owner), Some(site)) if owner == site => &view.snapshot.sites[site],
+        _ => return Err(refused(Reason::Misdirected)),
+    };
+    // A reload may have made the site stricter than it was when this connection's handshake ran.
+    if site.tls.mode == ClientCertMode::Require
+        && matches!(client.facts.identity, ClientIdentity::Absent)
+    {
+        return Err(refused(Reason::ClientCertRequired));
+    }
+    let path =
+        CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
+    let permit =
+        view.snapshot
+            .policy
+            .decide(&view.roles, &host.name, parts.method.as_str(), &path)?;
+    let upstream = site.routes.find(&path).ok_or(refused(Reason::NoRoute))?;
+    let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
+    Ok(Admitted {
+        permit,
+        target: Arc::clone(&view.snapshot.targets[upstream]),
+        host,
+        rewritten,
+    })
+}
+
+fn begin_record(client: &Client, parts: &Parts) -> Box<RequestRecord> {
+    Box::new(RequestRecord {
+        connection: Rc::clone(&client.facts),
+        request_id: Box::default(),
+        trace_id: Box::default(),
+        method: parts.method.clone(),
+        host: Box::default(),
+        path: parts.uri.path().into(),
+        protocol: match parts.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        },
+        status: 0,
+        response_bytes: 0,
+        rule: None,
+        upstream: None,
+        reason: None,
+        complete: false,
+        duration: Duration::ZERO,
+    })
+}
+
+/// Gives the request the target form its upstream needs, with the path that was decided on. `None` rather
+/// than any other path than that one.
+fn set_target(
+    parts: &mut Parts,
+    host: &RequestHost,
+    protocol: UpstreamProtocol,
+    rewritten: Option<String>,
+) -> Option<()> {
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    if let Some(path) = rewritten {
+        let query = uri.path_and_query.as_ref().and_then(PathAndQuery::query);
+        let text = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+        uri.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
+    }
+    match protocol {
+        UpstreamProtocol::Http1 => {
+            uri.scheme = None;
+            uri.authority = None;
+            parts.version = Version::HTTP_11;
+        }
+        UpstreamProtocol::Http2 => {
+            uri.scheme = Some(http::uri::Scheme::HTTP);
+            uri.authority = host.header.to_str().ok().and_then(|host| host.parse().ok());
+            parts.version = Version::HTTP_2;
+            parts.headers.remove(http::header::HOST); // `:authority` says it.
+        }
+    }
+    parts.uri = Uri::from_parts(uri).ok()?;
+    Some(())
+}

@@ -1,0 +1,383 @@
+//! What is taken off a request or response, and what is put on, on the way through.
+//!
+//! Order matters: fields nominated by Connection go first, so that no client can have an identity field
+//! removed after it was set; then everything only the gateway may say; then what the gateway says.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use portcullis_config::Forwarding;
+
+use super::authority::RequestHost;
+use super::ids::{Ids, is_plain_id, trace_id};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What the gateway knows about a request's sender.
+#[derive(Debug)]
+pub(super) struct Sender<'a> {
+    /// Peer address.
+    pub ip: IpAddr,
+    /// `X-Forwarded-Client-Cert` of the connection.
+    pub xfcc: Option<&'a HeaderValue>,
+}
+
+/// The ids a request goes by from here on.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    /// `x-request-id`.
+    pub request: Box<str>,
+    /// Trace id of `traceparent`.
+    pub trace: Box<str>,
+}
+
+/// Rewrites the fields of a request for the upstream.
+pub(super) fn prepare_request(
+    parts: &mut Parts,
+    host: &RequestHost,
+    sender: &Sender<'_>,
+    forwarding: &Forwarding,
+    ids: &Ids,
+) -> RequestIds {
+    let trusted = forwarding
+        .trusted_hops
+        .iter()
+        .any(|net| net.contains(sender.ip));
+    let headers = &mut parts.headers;
+    let wants_trailers = has_token(headers, &header::TE, "trailers");
+    remove_hop_by_hop(headers);
+    remove_claims(headers, trusted);
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers.insert(header::HOST, host.header.clone());
+    let request = request_id(headers, trusted, ids);
+    let trace = trace(headers, ids);
+    if forwarding.x_forwarded {
+        append_list(
+            headers,
+            &X_FORWARDED_FOR,
+            &sender.ip.to_canonical().to_string(),
+        );
+        headers
+            .entry(X_FORWARDED_PROTO)
+            .or_insert(HeaderValue::from_static("https"));
+        headers
+            .entry(X_FORWARDED_HOST)
+            .or_insert_with(|| host.header.clone());
+    }
+    if forwarding.forwarded {
+        append_list(
+            headers,
+            &header::FORWARDED,
+            &forwarded_element(sender.ip, host),
+        );
+    }
+    if let (true, Some(xfcc)) = (forwarding.xfcc, sender.xfcc) {
+        headers.insert(XFCC, xfcc.clone());
+    }
+    append_via(headers, parts.version);
+    RequestIds { request, trace }
+}
+
+/// Rewrites the fields of a response for the client (RFC 9110, sections 7.6.1 and 6.6.1).
+pub(super) fn prepare_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    if !headers.contains_key(header::DATE) {
+        let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+        if let Ok(now) = HeaderValue::try_from(now) {
+            headers.insert(header::DATE, now);
+        }
+    }
+}
+
+/// Removes what concerns one connection only: the fields Connection names, and the known ones.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            // These are not the client's to remove: the gateway reads or writes them itself.
+            .filter(|name| {
+                !matches!(
+                    *name,
+                    header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING
+                )
+            })
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TE,
+        header::UPGRADE,
+        header::PROXY_AUTHORIZATION,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Removes what only the gateway may say about a client. Upstreams that fold `_` into `-` (CGI, WSGI) would
+/// read `X_Forwarded_Client_Cert` as ours, so both spellings go.
+fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name.as_str(), trusted))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn is_claim(name: &str, trusted: bool) -> bool {
+    let is = |claim: &str| {
+        name.len() == claim.len()
+            && name
+                .bytes()
+                .zip(claim.bytes())
+                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    };
+    let starts = |claim: &str| {
+        name.get(..claim.len()).is_some_and(|start| {
+            start
+                .bytes()
+                .zip(claim.bytes())
+                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        })
+    };
+    if is("x-forwarded-client-cert") || is("client-cert") || is("client-cert-chain") {
+        return true;
+    }
+    // A spelling with `_` is never what a trusted hop sends; an exact one may be.
+    let folded = name.contains('_');
+    let hop = starts("x-forwarded-") || is("forwarded") || is("x-real-ip");
+    hop && (!trusted || folded)
+}
+
+fn request_id(headers: &mut HeaderMap, trusted: bool, ids: &Ids) -> Box<str> {
+    if trusted
+        && let Some(given) = headers.get(&X_REQUEST_ID)
+        && is_plain_id(given.as_bytes())
+        && let Ok(given) = given.to_str()
+    {
+        return given.into();
+    }
+    let made = ids.request_id();
+    if let Ok(value) = HeaderValue::from_str(&made) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    made.into()
+}
+
+fn trace(headers: &mut HeaderMap, ids: &Ids) -> Box<str> {
+    let mut given = headers.get_all(&TRACEPARENT).iter();
+    let only = given.next().filter(|_| given.next().is_none());
+    if let Some(trace) = only
+        .and_then(|value| value.to_str().ok())
+        .and_then(trace_id)
+    {
+        return trace.into();
+    }
+    let made = ids.traceparent();
+    let trace = trace_id(&made).unwrap_or_default().into();
+    if let Ok(value) = HeaderValue::from_str(&made) {
+        headers.insert(TRACEPARENT, value);
+        // A state without its parent means nothing (W3C Trace Context, section 3.3).
+        headers.remove("tracestate");
+    }
+    trace
+}
+
+/// `for=…;host=…;proto=https` (RFC 7239, sections 4 and 6).
+fn forwarded_element(ip: IpAddr, host: &RequestHost) -> String {
+    let node = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    };
+    // The host was parsed as an authority, which has neither quotes nor backslashes.
+    format!(
+        "for={node};host=\"{}\";proto=https",
+        host.header.to_str().unwrap_or_default()
+    )
+}
+
+fn append_list(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
+    let mut list = String::new();
+    for value in headers.get_all(name) {
+        if let Ok(value) = value.to_str() {
+            list.push_str(value);
+            list.push_str(", ");
+        }
+    }
+    list.push_str(element);
+    if let Ok(value) = HeaderValue::try_from(list) {
+        headers.insert(name, value);
+    }
+}
+
+/// RFC 9110, section 7.6.3: a gateway names itself on requests.
+fn append_via(headers: &mut HeaderMap, version: http::Version) {
+    let ours = match version {
+        http::Version::HTTP_2 => "2 portcullis",
+        http::Version::HTTP_10 => "1.0 portcullis",
+        _ => "1.1 portcullis",
+    };
+    match headers.contains_key(header::VIA) {
+        true => append_list(headers, &header::VIA, ours),
+        false => drop(headers.insert(header::VIA, HeaderValue::from_static(ours))),
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lists = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    lists
+        .flat_map(|list| list.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use portcullis_config::IpNet;
+
+    use super::*;
+
+    fn forwarding(trusted: bool) -> Forwarding {
+        let net = IpNet {
+            address: "10.0.0.0".parse().unwrap(),
+            prefix: 8,
+        };
+        let trusted_hops = if trusted { vec![net] } else { vec![] };
+        Forwarding {
+            trusted_hops,
+            xfcc: true,
+            x_forwarded: true,
+            forwarded: true,
+        }
+    }
+
+    fn rewritten(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
+        let mut request = Request::builder()
+            .uri("/")
+            .header("host", "api.example.com");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let host = RequestHost::of(&parts).unwrap();
+        let xfcc = HeaderValue::from_static("Hash=00");
+        let sender = Sender {
+            ip: "10.1.2.3".parse().unwrap(),
+            xfcc: Some(&xfcc),
+        };
+        prepare_request(
+            &mut parts,
+            &host,
+            &sender,
+            &forwarding(trusted),
+            &Ids::new(),
+        );
+        parts.headers
+    }
+
+    #[test]
+    fn inbound_identity_is_stripped_in_every_spelling() {
+        for trusted in [false, true] {
+            for name in [
+                "X-Forwarded-Client-Cert",
+                "x_forwarded_client_cert",
+                "Client-Cert",
+                "client_cert-chain",
+            ] {
+                let headers = rewritten(&[(name, "forged"), (name, "forged again")], trusted);
+                assert!(
+                    headers
+                        .iter()
+                        .all(|(_, value)| !value.as_bytes().starts_with(b"forged")),
+                    "{name}"
+                );
+                assert_eq!(headers.get_all(&XFCC).iter().count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_nominated_identity_field_is_still_set_by_the_gateway() {
+        let headers = rewritten(
+            &[
+                ("connection", "x-forwarded-client-cert, x-secret, host"),
+                ("x-secret", "1"),
+            ],
+            false,
+        );
+        assert_eq!(headers[&XFCC], "Hash=00");
+        assert!(!headers.contains_key("x-secret") && !headers.contains_key("connection"));
+        assert_eq!(headers[header::HOST], "api.example.com");
+    }
+
+    #[test]
+    fn forwarding_claims_count_only_from_trusted_hops() {
+        let fields = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-proto", "http"),
+        ];
+        let untrusted = rewritten(&fields, false);
+        assert_eq!(untrusted[&X_FORWARDED_FOR], "10.1.2.3");
+        assert_eq!(untrusted[&X_FORWARDED_PROTO], "https");
+        assert_eq!(
+            untrusted[header::FORWARDED],
+            "for=10.1.2.3;host=\"api.example.com\";proto=https"
+        );
+        let trusted = rewritten(&fields, true);
+        assert_eq!(trusted[&X_FORWARDED_FOR], "1.1.1.1, 10.1.2.3");
+        assert_eq!(trusted[&X_FORWARDED_PROTO], "http");
+    }
+
+    #[test]
+    fn request_ids_of_strangers_are_replaced_and_traces_go_on() {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = rewritten(&[("x-request-id", "mine"), ("traceparent", trace)], false);
+        assert_ne!(headers[&X_REQUEST_ID], "mine");
+        assert_eq!(headers[&TRACEPARENT], trace);
+        assert_eq!(
+            rewritten(&[("x-request-id", "mine")], true)[&X_REQUEST_ID],
+            "mine"
+        );
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here_and_te_trailers_is_said_anew() {
+        let headers = rewritten(
+            &[
+                ("te", "gzip, trailers"),
+                ("upgrade", "h2c"),
+                ("keep-alive", "5"),
+                ("proxy-connection", "x"),
+            ],
+            false,
+        );
+        assert_eq!(headers[header::TE], "trailers");
+        assert!(!headers.contains_key("upgrade") && !headers.contains_key("keep-alive"));
+        assert!(!headers.contains_key("proxy-connection"));
+    }
+}

@@ -1,0 +1,168 @@
+//! HTTP/2 with a client, on hyper: every stream becomes an exchange.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::exchange::answer;
+use super::worker::{Client, Worker};
+use crate::patience::Patience;
+use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
+
+/// Flow-control windows: what one client can make the gateway hold of its uploads.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Response bytes that may wait in one stream for the client's window.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A peer that does not answer a PING is gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves one connection until either side ends it.
+pub async fn serve<S>(stream: S, client: Rc<Client>, worker: Rc<Worker>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let snapshot = worker.snapshot();
+    let mut idle = Patience::new(snapshot.timeouts.idle);
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(snapshot.limits.h2_streams)
+        .max_header_list_size(u32::try_from(snapshot.limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    drop(snapshot);
+    let open = Rc::new(Cell::new(0_usize));
+    let streams = Rc::clone(&open);
+    let (ear, exchanges) = (worker.draining.clone(), Rc::clone(&worker));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, client, stream) = (
+            Rc::clone(&exchanges),
+            Rc::clone(&client),
+            OpenStream::new(&streams),
+        );
+        async move {
+            let _stream = stream;
+            let (parts, incoming) = request.into_parts();
+            let body = request_body(incoming, &worker);
+            Ok::<_, Infallible>(answer(&worker, &client, parts, body).await)
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut ear = ear;
+    let mut drained = pin!(ear.started());
+    let mut leaving = false;
+    let ended = poll_fn(|cx| {
+        if !leaving && drained.as_mut().poll(cx).is_ready() {
+            leaving = true;
+            connection.as_mut().graceful_shutdown(); // GOAWAY; streams in progress end in peace.
+        }
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && !leaving {
+            if open.get() > 0 {
+                idle.progress();
+            }
+            if idle.poll_expired(cx).is_ready() {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+                return connection.as_mut().poll(cx);
+            }
+        }
+        polled
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "http/2 connection ended");
+    }
+}
+
+/// Counts a stream from its request to the head of its answer.
+struct OpenStream(Rc<Cell<usize>>);
+
+impl OpenStream {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn request_body(incoming: Incoming, worker: &Worker) -> RequestBody {
+    if incoming.is_end_stream() {
+        return RequestBody::Empty;
+    }
+    let snapshot = worker.snapshot();
+    RequestBody::Stream(Box::pin(ClientBody {
+        incoming,
+        limit: snapshot.limits.body,
+        received: 0,
+        patience: Patience::new(snapshot.timeouts.body),
+    }))
+}
+
+/// A request body of a stream, within the gateway's bounds.
+struct ClientBody {
+    incoming: Incoming,
+    limit: Option<u64>,
+    received: u64,
+    patience: Patience,
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = ClientBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                ready!(this.patience.poll_expired(cx));
+                Poll::Ready(Some(Err(ClientBodyError::Timeout)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            // A reset stream, a broken frame, or a length that was not kept: hyper does not tell which.
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(ClientBodyError::Closed))),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.progress();
+                this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if this.limit.is_some_and(|limit| this.received > limit) {
+                    return Poll::Ready(Some(Err(ClientBodyError::TooLarge)));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,17 @@
+//! Requests on their way through: checked, permitted, rewritten, sent on, answered.
+
+mod authority;
+mod exchange;
+mod headers;
+mod http1;
+mod http2;
+mod ids;
+mod redirect;
+mod response;
+mod worker;
+mod xfcc;
+
+pub use http1::serve as serve_http1;
+pub use http2::serve as serve_http2;
+pub use redirect::serve as serve_redirect;
+pub use worker::{Client, Shared, Worker};

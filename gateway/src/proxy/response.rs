@@ -1,0 +1,155 @@
+//! Answers on their way to the client, with the record that is written when they end.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::worker::Worker;
+use crate::reason::Reason;
+use crate::telemetry::{RefusalRecord, RequestRecord};
+use crate::upstream::{ResponseBody, UpstreamError};
+
+/// A response body that knows what is to be said about its request when it ends, however it ends.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    inner: ResponseBody,
+    recorder: Recorder,
+}
+
+/// Writes the access log line and the counters of one request on drop.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    worker: Rc<Worker>,
+    record: Box<RequestRecord>,
+    start: Instant,
+}
+
+impl Recorder {
+    /// The request has begun.
+    pub(super) fn new(worker: Rc<Worker>, record: Box<RequestRecord>) -> Self {
+        worker.shared.metrics.requests_open.inc();
+        Self {
+            worker,
+            record,
+            start: Instant::now(),
+        }
+    }
+
+    /// What is known so far.
+    pub(super) fn record(&mut self) -> &mut RequestRecord {
+        &mut self.record
+    }
+
+    /// A bare answer that says nothing but the status; the reason is for the operator.
+    pub(super) fn refuse(mut self, reason: Reason, detail: Option<&str>) -> Response<AnswerBody> {
+        self.record.reason = Some(reason);
+        let connection = &self.record.connection;
+        self.worker.refuse(&RefusalRecord {
+            reason,
+            client: connection.client,
+            listener: &connection.listener,
+            site: Some(&connection.site),
+            server_name: None,
+            identity: Some(&connection.identity),
+            request_id: Some(&self.record.request_id),
+            detail,
+        });
+        let mut response = self.answer(status_of(reason), HeaderMap::new(), ResponseBody::Empty);
+        let length = header::HeaderValue::from_static("0");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
+        super::headers::prepare_response(response.headers_mut());
+        response
+    }
+
+    /// The answer of an upstream.
+    pub(super) fn answer(
+        mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        inner: ResponseBody,
+    ) -> Response<AnswerBody> {
+        self.record.status = status.as_u16();
+        self.record.complete = inner.is_end_stream();
+        let mut response = Response::new(AnswerBody {
+            inner,
+            recorder: self,
+        });
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let metrics = &self.worker.shared.metrics;
+        self.record.duration = self.start.elapsed();
+        metrics.requests_open.dec();
+        metrics.request_done(self.record.status, self.record.duration);
+        self.worker.access.write(&*self.record);
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let record = this.recorder.record();
+        match &frame {
+            None => record.complete = true,
+            Some(Ok(frame)) => {
+                record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                record.complete = this.inner.is_end_stream();
+            }
+            Some(Err(error)) => {
+                record.complete = false;
+                record.reason = Some(error.reason());
+                this.recorder.worker.shared.metrics.refused(error.reason());
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The bare status of a refused request.
+pub(super) fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+        Reason::ClientCertRequired | Reason::NotAuthorized | Reason::DeniedByRule => {
+            StatusCode::FORBIDDEN
+        }
+        Reason::NoRoute => StatusCode::NOT_FOUND,
+        Reason::MethodNotSupported => StatusCode::NOT_IMPLEMENTED,
+        Reason::ExpectationNotSupported => StatusCode::EXPECTATION_FAILED,
+        Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Reason::UpstreamBusy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Reason::UpstreamConnect | Reason::UpstreamProtocol | Reason::UpstreamClosed => {
+            StatusCode::BAD_GATEWAY
+        }
+        _ => StatusCode::BAD_REQUEST,
+    }
+}

@@ -1,0 +1,176 @@
+//! What a worker thread owns, and what it shares with the others.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use super::ids::Ids;
+use super::xfcc;
+use crate::drain::Draining;
+use crate::http1::HeadLimits;
+use crate::limit::Slots;
+use crate::policy::RoleSet;
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::ConnectionFacts;
+use crate::telemetry::{LineBuffer, LogSink, Metrics, RefusalRecord};
+use crate::upstream::Upstreams;
+
+/// Shared by all workers and the control thread.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Client connections of the process.
+    pub connections: Slots,
+    /// Handshakes in progress in the process.
+    pub handshakes: Slots,
+    /// Access log.
+    pub access: LogSink,
+    /// Refusal log.
+    pub refusals: LogSink,
+}
+
+/// One data worker's own things. Nothing here is shared with another thread.
+#[derive(Debug)]
+pub struct Worker {
+    /// What is shared.
+    pub shared: Arc<Shared>,
+    /// Pools.
+    pub upstreams: Upstreams,
+    /// Lines of the access log.
+    pub access: LineBuffer,
+    /// Lines of the refusal log.
+    pub refusals: LineBuffer,
+    /// Request ids.
+    pub ids: Ids,
+    /// When to leave.
+    pub draining: Draining,
+    current: RefCell<Arc<Snapshot>>,
+    generation: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker with empty pools.
+    pub fn new(shared: Arc<Shared>, draining: Draining) -> Rc<Self> {
+        let snapshot = shared.snapshot.load_full();
+        let metrics = &shared.metrics;
+        let (made, again) = (
+            metrics.upstream_connections.clone(),
+            metrics.upstream_retries.clone(),
+        );
+        Rc::new(Self {
+            upstreams: Upstreams::new(head_limits(&snapshot), made, again),
+            access: LineBuffer::new(shared.access.clone()),
+            refusals: LineBuffer::new(shared.refusals.clone()),
+            ids: Ids::new(),
+            draining,
+            generation: Cell::new(snapshot.generation),
+            current: RefCell::new(snapshot),
+            shared,
+        })
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let generation = self.shared.snapshot.load().generation;
+        if generation != self.generation.get() {
+            let fresh = self.shared.snapshot.load_full();
+            self.upstreams.adopt(&fresh.targets, head_limits(&fresh));
+            self.generation.set(fresh.generation);
+            self.current.replace(fresh);
+        }
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Counts and logs a refusal.
+    pub fn refuse(&self, record: &RefusalRecord<'_>) {
+        self.shared.metrics.refused(record.reason);
+        self.refusals.write(record);
+    }
+
+    /// Regular small duties: log lines go out, idle upstream connections are closed.
+    pub fn tick(&self) {
+        self.access.hand_over();
+        self.refusals.hand_over();
+        self.upstreams.close_idle();
+        drop(self.snapshot()); // Lets go of an old configuration also where no request comes.
+    }
+}
+
+/// The bounds on heads in a snapshot.
+pub(super) fn head_limits(snapshot: &Snapshot) -> HeadLimits {
+    let limits = &snapshot.limits;
+    HeadLimits {
+        bytes: limits.header_bytes,
+        headers: limits.headers,
+        target: limits.target,
+    }
+}
+
+/// The client end of a connection, for its requests.
+#[derive(Debug)]
+pub struct Client {
+    /// For records.
+    pub facts: Rc<ConnectionFacts>,
+    /// `X-Forwarded-Client-Cert`, made once.
+    pub xfcc: Option<HeaderValue>,
+    view: RefCell<Option<Rc<View>>>,
+}
+
+/// A connection seen through the configuration in force.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Index of the connection's listener, if it still exists.
+    pub(super) listener: Option<usize>,
+    /// Index of the connection's site, if it still exists on that listener.
+    pub(super) site: Option<usize>,
+    pub(super) roles: RoleSet,
+}
+
+impl Client {
+    /// A connection whose handshake is complete.
+    pub fn new(facts: ConnectionFacts) -> Self {
+        let xfcc = xfcc::value(&facts.identity);
+        Self {
+            facts: Rc::new(facts),
+            xfcc,
+            view: RefCell::new(None),
+        }
+    }
+
+    /// The view for the next request; worked out anew only after a reload.
+    pub(super) fn view(&self, worker: &Worker) -> Rc<View> {
+        let snapshot = worker.snapshot();
+        let mut view = self.view.borrow_mut();
+        match &*view {
+            Some(current) if current.snapshot.generation == snapshot.generation => {
+                Rc::clone(current)
+            }
+            _ => {
+                let listener = snapshot
+                    .listeners
+                    .iter()
+                    .position(|listener| listener.name == self.facts.listener);
+                let site = snapshot
+                    .sites
+                    .iter()
+                    .position(|site| site.name == self.facts.site);
+                let roles = snapshot.policy.roles_of(&self.facts.identity);
+                let fresh = Rc::new(View {
+                    snapshot,
+                    listener,
+                    site,
+                    roles,
+                });
+                *view = Some(Rc::clone(&fresh));
+                fresh
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Every refusal code, once: the same word in the refusal log, the metric and the documentation.
+//!
+//! A reason is for the operator. The client learns the RFC 8446 alert or a bare HTTP status, nothing more.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $meaning:literal;)*) => {
+        /// Why a handshake, a request or a connection was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of a connection's life.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The stable code, as it stands in logs and metrics.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// One sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Admission.
+    ConnectionLimit = "CONNECTION_LIMIT", "limits.connections was reached when the client connected";
+    HandshakeLimit = "HANDSHAKE_LIMIT", "limits.handshakes was reached when the client connected";
+    // Handshake.
+    ClientHelloTimeout = "CLIENT_HELLO_TIMEOUT", "no complete ClientHello arrived within timeouts.client_hello";
+    ClientHelloTooLarge = "CLIENT_HELLO_TOO_LARGE", "the ClientHello is larger than limits.client_hello";
+    NotTls = "NOT_TLS", "the first bytes were not a TLS ClientHello";
+    UnknownServerName = "UNKNOWN_SERVER_NAME", "no site has the name the client asked for, or it named none and there is no default site";
+    TlsVersion = "TLS_VERSION", "client and site have no TLS version in common";
+    TlsParameters = "TLS_PARAMETERS", "client and site have no cipher suite, group or signature scheme in common";
+    NoExtendedMasterSecret = "NO_EXTENDED_MASTER_SECRET", "a TLS 1.2 client did not offer the extended master secret (RFC 7627)";
+    AlpnMismatch = "ALPN_MISMATCH", "the client offered only application protocols the site does not speak";
+    HandshakeTimeout = "HANDSHAKE_TIMEOUT", "the handshake did not finish within timeouts.handshake";
+    HandshakeProtocol = "HANDSHAKE_PROTOCOL", "the client broke the TLS protocol";
+    HandshakeAborted = "HANDSHAKE_ABORTED", "the client sent a fatal alert, usually because it does not accept our certificate";
+    HandshakeClosed = "HANDSHAKE_CLOSED", "the client closed the connection during the handshake";
+    HsmUnavailable = "HSM_UNAVAILABLE", "the token did not sign within its deadline, refused, or its queue was full";
+    // Client certificates.
+    ClientCertMissing = "CLIENT_CERT_MISSING", "the site requires a client certificate and none was shown";
+    ClientCertExpired = "CLIENT_CERT_EXPIRED", "a certificate of the client's chain is past its notAfter";
+    ClientCertNotYetValid = "CLIENT_CERT_NOT_YET_VALID", "a certificate of the client's chain is before its notBefore";
+    ClientCertUnknownCa = "CLIENT_CERT_UNKNOWN_CA", "the chain does not lead to a trust anchor of the site";
+    ClientCertSelfSigned = "CLIENT_CERT_SELF_SIGNED", "the client certificate is signed by itself and is no trust anchor";
+    ClientCertIssuerNotCa = "CLIENT_CERT_ISSUER_NOT_CA", "the client certificate was issued by a certificate that is no CA";
+    ClientCertIsCa = "CLIENT_CERT_IS_CA", "a CA certificate was shown as the client's own";
+    ClientCertPathLength = "CLIENT_CERT_PATH_LENGTH", "the chain is longer than a CA in it allows (pathLenConstraint)";
+    ClientCertTooDeep = "CLIENT_CERT_TOO_DEEP", "the chain is longer than the verifier follows (six intermediates)";
+    ClientCertNameConstraint = "CLIENT_CERT_NAME_CONSTRAINT", "a name in the certificate violates a CA's name constraints";
+    ClientCertWrongEku = "CLIENT_CERT_WRONG_EKU", "the certificate is not for client authentication (extended key usage)";
+    ClientCertWeakKey = "CLIENT_CERT_WEAK_KEY", "the certificate's key is too small (RSA below 2048 bits) or of an unsupported kind";
+    ClientCertWeakSignature = "CLIENT_CERT_WEAK_SIGNATURE", "a certificate is signed with an algorithm that is not accepted, such as SHA-1";
+    ClientCertBadSignature = "CLIENT_CERT_BAD_SIGNATURE", "a signature in the chain does not verify";
+    ClientCertMalformed = "CLIENT_CERT_MALFORMED", "a certificate cannot be read, or has a critical extension nobody knows";
+    ClientCertNotProven = "CLIENT_CERT_NOT_PROVEN", "the client did not prove that it holds the certificate's key";
+    // Requests.
+    RequestMalformed = "REQUEST_MALFORMED", "the request breaks HTTP framing or syntax";
+    RequestTooLarge = "REQUEST_TOO_LARGE", "the request head exceeds limits.header_bytes, limits.headers or limits.target";
+    RequestTimeout = "REQUEST_TIMEOUT", "the request head or body did not arrive in time";
+    BodyTooLarge = "BODY_TOO_LARGE", "the request body is larger than limits.body";
+    MethodNotSupported = "METHOD_NOT_SUPPORTED", "the method is not forwarded (CONNECT)";
+    ExpectationNotSupported = "EXPECTATION_NOT_SUPPORTED", "the Expect header asks for something other than 100-continue";
+    PathAmbiguous = "PATH_AMBIGUOUS", "the path can be read in more than one way (encoded slash, dot segment, backslash ...)";
+    Misdirected = "MISDIRECTED", "the request names a host that does not belong to the site of this connection (421)";
+    ClientCertRequired = "CLIENT_CERT_REQUIRED", "since this connection began the site requires a client certificate";
+    NotAuthorized = "NOT_AUTHORIZED", "no rule allows this identity, host, method and path";
+    DeniedByRule = "DENIED_BY_RULE", "a deny rule matched";
+    NoRoute = "NO_ROUTE", "no route of the site matches the path";
+    // Upstream.
+    UpstreamConnect = "UPSTREAM_CONNECT", "no endpoint of the upstream accepted a connection in time";
+    UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";
+    UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
+    UpstreamProtocol = "UPSTREAM_PROTOCOL", "the upstream's answer breaks HTTP";
+    UpstreamClosed = "UPSTREAM_CLOSED", "the upstream closed the connection before it answered";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_upper_snake_case() {
+        let mut seen = HashSet::new();
+        for reason in Reason::ALL {
+            assert!(seen.insert(reason.code()), "{reason} twice");
+            assert!(
+                reason
+                    .code()
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b == b'_')
+            );
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Reload: validate → build → swap. Until the swap nothing of the running configuration is touched; where any
+//! step fails it stays in force and the error is shown.
+
+use std::sync::Arc;
+
+use super::{Server, ServerError, prepare};
+use crate::snapshot::Snapshot;
+
+impl Server {
+    /// Reads the configuration again and puts it in force.
+    pub(super) async fn reload(&mut self) -> Result<String, ServerError> {
+        let result = self.try_reload().await;
+        let metrics = &self.state.shared.metrics;
+        match &result {
+            Ok(summary) => {
+                metrics.reloads.inc();
+                tracing::info!("reload: {summary}");
+            }
+            Err(error) => {
+                metrics.reloads_failed.inc();
+                tracing::error!("reload refused, the old configuration stays in force: {error}");
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<String, ServerError> {
+        let (path, old) = (self.path.clone(), self.state.shared.snapshot.load_full());
+        // Tokens block while they open and sign: not on the control thread, which answers probes.
+        let prepared = tokio::task::spawn_blocking(move || prepare(&path, Some(&old))).await;
+        let (config, snapshot) = prepared
+            .map_err(|error| ServerError::System("reload", std::io::Error::other(error)))??;
+        if config.workers != self.config.workers {
+            return Err(ServerError::Restart("workers"));
+        }
+        if config.admin != self.config.admin {
+            return Err(ServerError::Restart("[admin]"));
+        }
+        if config.log != self.config.log {
+            return Err(ServerError::Restart("[log]"));
+        }
+        // New sockets first: if one cannot be opened nothing has changed.
+        let opened = self.workers.open_new(&config.listeners)?;
+        let summary = summary(&snapshot);
+        self.state
+            .shared
+            .connections
+            .set_limit(config.limits.connections);
+        self.state
+            .shared
+            .handshakes
+            .set_limit(config.limits.handshakes);
+        self.state.shared.snapshot.store(Arc::new(snapshot));
+        self.workers.switch(&config.listeners, opened);
+        self.config = config;
+        Ok(summary)
+    }
+}
+
+fn summary(snapshot: &Snapshot) -> String {
+    format!(
+        "generation {}: {} listeners, {} sites, {} upstreams",
+        snapshot.generation,
+        snapshot.listeners.len(),
+        snapshot.sites.len(),
+        snapshot.targets.len()
+    )
+}

@@ -1,0 +1,188 @@
+//! One JSON line per request, with OpenTelemetry's names where they exist.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::identity::ClientIdentity;
+use crate::reason::Reason;
+
+/// What is the same for all requests of a connection.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    /// Peer address.
+    pub client: SocketAddr,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Name of the site chosen by SNI.
+    pub site: Arc<str>,
+    /// `1.2` or `1.3`.
+    pub tls_version: &'static str,
+    /// IANA name of the cipher suite.
+    pub tls_cipher: &'static str,
+    /// IANA name of the key exchange group.
+    pub tls_curve: &'static str,
+    /// Whether the handshake resumed a session.
+    pub tls_resumed: bool,
+    /// Who the client is.
+    pub identity: ClientIdentity,
+}
+
+/// One request, complete.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// The connection it came over.
+    pub connection: Rc<ConnectionFacts>,
+    /// Request id as sent upstream.
+    pub request_id: Box<str>,
+    /// W3C trace id, 32 hex digits.
+    pub trace_id: Box<str>,
+    /// Method.
+    pub method: http::Method,
+    /// Host the client asked for.
+    pub host: Box<str>,
+    /// Path without query (queries carry secrets).
+    pub path: Box<str>,
+    /// `1.0`, `1.1`, `2`.
+    pub protocol: &'static str,
+    /// Status sent to the client.
+    pub status: u16,
+    /// Bytes of the response body handed to the client.
+    pub response_bytes: u64,
+    /// Rule that allowed or denied.
+    pub rule: Option<Arc<str>>,
+    /// Upstream by name.
+    pub upstream: Option<Arc<str>>,
+    /// Why it was refused or failed, if so.
+    pub reason: Option<Reason>,
+    /// Whether the response body ended as promised.
+    pub complete: bool,
+    /// From the request head to the end of the response.
+    pub duration: Duration,
+}
+
+/// The line.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    #[serde(rename = "http.request.method")]
+    method: &'a str,
+    #[serde(rename = "url.path")]
+    path: &'a str,
+    #[serde(rename = "server.address")]
+    host: &'a str,
+    #[serde(rename = "http.response.status_code")]
+    status: u16,
+    #[serde(rename = "http.response.body.size")]
+    response_bytes: u64,
+    #[serde(rename = "network.protocol.version")]
+    protocol: &'static str,
+    duration_ms: f64,
+    complete: bool,
+    #[serde(rename = "client.address")]
+    client_address: std::net::IpAddr,
+    #[serde(rename = "client.port")]
+    client_port: u16,
+    #[serde(rename = "tls.protocol.version")]
+    tls_version: &'static str,
+    #[serde(rename = "tls.cipher")]
+    tls_cipher: &'static str,
+    #[serde(rename = "tls.curve")]
+    tls_curve: &'static str,
+    #[serde(rename = "tls.resumed")]
+    tls_resumed: bool,
+    #[serde(flatten)]
+    client: Option<Client<'a>>,
+    listener: &'a str,
+    site: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    request_id: &'a str,
+    trace_id: &'a str,
+}
+
+/// A client's certificate in a log line.
+#[derive(Serialize)]
+pub(super) struct Client<'a> {
+    #[serde(rename = "tls.client.subject")]
+    subject: &'a str,
+    #[serde(rename = "tls.client.issuer")]
+    issuer: &'a str,
+    #[serde(rename = "tls.client.x509.serial_number")]
+    serial: &'a str,
+    #[serde(rename = "tls.client.hash.sha256")]
+    sha256: String,
+    #[serde(
+        rename = "tls.client.spiffe_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    spiffe: Option<&'a str>,
+    #[serde(rename = "tls.client.not_after")]
+    not_after: i64,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn of(identity: &'a ClientIdentity) -> Option<Self> {
+        match identity {
+            ClientIdentity::Absent => None,
+            ClientIdentity::Verified(identity) => Some(Self {
+                subject: &identity.subject,
+                issuer: &identity.issuer,
+                serial: &identity.serial,
+                sha256: identity.sha256_hex(),
+                spiffe: identity.spiffe.as_deref(),
+                not_after: identity.not_after,
+            }),
+        }
+    }
+}
+
+/// Now, as RFC 3339.
+pub(super) fn timestamp() -> String {
+    let now = OffsetDateTime::now_utc();
+    now.replace_millisecond(now.millisecond())
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+impl Serialize for RequestRecord {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let connection = &*self.connection;
+        Line {
+            timestamp: timestamp(),
+            method: self.method.as_str(),
+            path: &self.path,
+            host: &self.host,
+            status: self.status,
+            response_bytes: self.response_bytes,
+            protocol: self.protocol,
+            duration_ms: self.duration.as_micros() as f64 / 1000.0,
+            complete: self.complete,
+            client_address: connection.client.ip(),
+            client_port: connection.client.port(),
+            tls_version: connection.tls_version,
+            tls_cipher: connection.tls_cipher,
+            tls_curve: connection.tls_curve,
+            tls_resumed: connection.tls_resumed,
+            client: Client::of(&connection.identity),
+            listener: &connection.listener,
+            site: &connection.site,
+            rule: self.rule.as_deref(),
+            upstream: self.upstream.as_deref(),
+            reason: self.reason.map(Reason::code),
+            request_id: &self.request_id,
+            trace_id: &self.trace_id,
+        }
+        .serialize(serializer)
+    }
+}

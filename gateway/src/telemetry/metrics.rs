@@ -1,0 +1,248 @@
+//! Every metric of the data plane, each name once. Handles are looked up at start, never per request.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::reason::Reason;
+
+/// Handles of all data-plane metrics. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections open.
+    pub connections_open: Gauge,
+    /// Handshakes in progress.
+    pub handshakes_open: Gauge,
+    /// Handshakes finished, by version and kind (`full`, `hello_retry`, `resumed`).
+    handshakes: [[Counter; 3]; 2],
+    /// Accept to end of handshake.
+    handshake_seconds: Histogram,
+    /// Requests answered, by status class.
+    requests: [Counter; 5],
+    /// Head of request to end of response.
+    request_seconds: Histogram,
+    /// Requests in progress.
+    pub requests_open: Gauge,
+    /// New connections to upstreams.
+    pub upstream_connections: Counter,
+    /// Requests sent again on a fresh connection because the pooled one had been closed.
+    pub upstream_retries: Counter,
+    /// Refusals by reason.
+    refusals: Vec<Counter>,
+    /// Access log lines that found the queue full.
+    pub access_lines_dropped: Counter,
+    /// Refusal log lines that found the queue full.
+    pub refusal_lines_dropped: Counter,
+    /// Tasks that ended in a panic: always a defect.
+    pub panics: Counter,
+    /// Reloads that were put in force.
+    pub reloads: Counter,
+    /// Reloads that were refused; the old configuration stayed.
+    pub reloads_failed: Counter,
+}
+
+/// The kind of a finished handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeLabel {
+    /// Full.
+    Full = 0,
+    /// Full, after a HelloRetryRequest.
+    HelloRetry = 1,
+    /// Resumed.
+    Resumed = 2,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    version: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabel {
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabel {
+    stream: &'static str,
+}
+
+const HANDSHAKE_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+const REQUEST_BUCKETS: [f64; 13] = [
+    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+impl Metrics {
+    /// Makes the handles and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let handshakes = Family::<HandshakeLabels, Counter>::default();
+        let requests = Family::<ClassLabel, Counter>::default();
+        let refusals = Family::<ReasonLabel, Counter>::default();
+        let dropped = Family::<StreamLabel, Counter>::default();
+        let kinds = ["full", "hello_retry", "resumed"];
+        let metrics = Self {
+            connections: Counter::default(),
+            connections_open: Gauge::default(),
+            handshakes_open: Gauge::default(),
+            handshakes: ["1.2", "1.3"].map(|version| {
+                kinds.map(|kind| {
+                    handshakes
+                        .get_or_create(&HandshakeLabels { version, kind })
+                        .clone()
+                })
+            }),
+            handshake_seconds: Histogram::new(HANDSHAKE_BUCKETS),
+            requests: ["1xx", "2xx", "3xx", "4xx", "5xx"]
+                .map(|code| requests.get_or_create(&ClassLabel { code }).clone()),
+            request_seconds: Histogram::new(REQUEST_BUCKETS),
+            requests_open: Gauge::default(),
+            upstream_connections: Counter::default(),
+            upstream_retries: Counter::default(),
+            refusals: Reason::ALL
+                .iter()
+                .map(|reason| {
+                    refusals
+                        .get_or_create(&ReasonLabel {
+                            reason: reason.code(),
+                        })
+                        .clone()
+                })
+                .collect(),
+            access_lines_dropped: dropped
+                .get_or_create(&StreamLabel { stream: "access" })
+                .clone(),
+            refusal_lines_dropped: dropped
+                .get_or_create(&StreamLabel { stream: "refusals" })
+                .clone(),
+            panics: Counter::default(),
+            reloads: Counter::default(),
+            reloads_failed: Counter::default(),
+        };
+        registry.register("handshakes", "Handshakes finished", handshakes);
+        registry.register("requests", "Requests answered, by status class", requests);
+        registry.register(
+            "refusals",
+            "Refused connections, handshakes and requests, by reason",
+            refusals,
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines that found the queue full",
+            dropped,
+        );
+        metrics.register_plain(registry);
+        metrics
+    }
+
+    fn register_plain(&self, registry: &mut Registry) {
+        registry.register(
+            "connections",
+            "Client connections accepted",
+            self.connections.clone(),
+        );
+        registry.register(
+            "connections_open",
+            "Client connections open",
+            self.connections_open.clone(),
+        );
+        registry.register(
+            "handshakes_open",
+            "Handshakes in progress",
+            self.handshakes_open.clone(),
+        );
+        registry.register(
+            "handshake_seconds",
+            "Accept to end of handshake",
+            self.handshake_seconds.clone(),
+        );
+        registry.register(
+            "request_seconds",
+            "Request head to end of response",
+            self.request_seconds.clone(),
+        );
+        registry.register(
+            "requests_open",
+            "Requests in progress",
+            self.requests_open.clone(),
+        );
+        registry.register(
+            "upstream_connections",
+            "Connections made to upstreams",
+            self.upstream_connections.clone(),
+        );
+        registry.register(
+            "upstream_retries",
+            "Requests sent again because a pooled connection had been closed",
+            self.upstream_retries.clone(),
+        );
+        registry.register("panics", "Tasks that ended in a panic", self.panics.clone());
+        registry.register(
+            "reloads",
+            "Configurations put in force by reload",
+            self.reloads.clone(),
+        );
+        registry.register(
+            "reloads_failed",
+            "Reloads refused; the old configuration stayed",
+            self.reloads_failed.clone(),
+        );
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, reason: Reason) {
+        // The vector was made from `Reason::ALL`, which lists the variants in order of their discriminants.
+        if let Some(counter) = self.refusals.get(reason as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a finished handshake.
+    pub fn handshake_done(&self, tls13: bool, kind: HandshakeLabel, took: Duration) {
+        self.handshakes[usize::from(tls13)][kind as usize].inc();
+        self.handshake_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an answered request.
+    pub fn request_done(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.requests[class].inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_counted_under_its_own_code() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.refused(Reason::UpstreamClosed);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("refusals_total{reason=\"UPSTREAM_CLOSED\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("refusals_total{reason=\"UPSTREAM_BUSY\"} 0"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! From a TCP connection to an established TLS stream, or a refusal.
+//!
+//! `read ClientHello → choose the site → first step (signs) → further flights → done`. The step in which
+//! rustls signs runs as a `portcullis_hsm::step` when the site's key lives in a token, also after a
+//! HelloRetryRequest, where it comes one flight later.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_hsm::step;
+use rustls::server::{Accepted as Hello, Acceptor};
+use rustls::{AlertDescription, Error, HandshakeKind, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::refusal::{plaintext_alert, reason_of, replaces_alert};
+use super::server_config::SiteTls;
+use super::stream::TlsStream;
+use crate::reason::Reason;
+
+/// How long a refused client may take to read its alert before the socket is closed under it.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes of a refused client that are read and thrown away meanwhile; a close with unread bytes would be a
+/// reset that can overtake the alert.
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// Bounds on a handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptSettings {
+    /// When the ClientHello must be complete.
+    pub client_hello_by: Instant,
+    /// When the handshake must be complete.
+    pub handshake_by: Instant,
+    /// Bytes of the ClientHello.
+    pub client_hello_bytes: usize,
+}
+
+/// Finds the site for a server name.
+pub trait Resolve {
+    /// What the caller calls a site.
+    type Site;
+    /// `server_name` is as sent: any case, possibly with a trailing dot.
+    fn resolve(&self, server_name: Option<&str>) -> Result<(Self::Site, Arc<SiteTls>), Reason>;
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// The stream.
+    pub stream: TlsStream,
+    /// The site chosen by the server name.
+    pub site: S,
+    /// The TLS settings that were in force.
+    pub tls: Arc<SiteTls>,
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub struct HandshakeRefused<S> {
+    /// Why.
+    pub reason: Reason,
+    /// The site, if the ClientHello got that far.
+    pub site: Option<S>,
+    /// The server name the client asked for.
+    pub server_name: Option<String>,
+    /// For the operator.
+    pub detail: String,
+}
+
+/// Performs a handshake. Alerts have been sent and the socket is closed when this returns an error.
+pub async fn accept<R: Resolve>(
+    mut tcp: TcpStream,
+    resolver: &R,
+    settings: AcceptSettings,
+) -> Result<Accepted<R::Site>, HandshakeRefused<R::Site>> {
+    let hello = match read_client_hello(&mut tcp, settings).await {
+        Ok(hello) => hello,
+        Err(failure) => return Err(refuse(tcp, failure, None, None, settings).await),
+    };
+    let server_name = hello.client_hello().server_name().map(str::to_owned);
+    let (site, tls) = match resolver.resolve(server_name.as_deref()) {
+        Ok(found) => found,
+        Err(reason) => {
+            let alert = plaintext_alert(AlertDescription::UnrecognisedName).to_vec();
+            let failure = Failure {
+                reason,
+                alert,
+                detail: String::new(),
+            };
+            return Err(refuse(tcp, failure, None, server_name, settings).await);
+        }
+    };
+    let finished = timeout_at(settings.handshake_by, finish(&mut tcp, hello, &tls)).await;
+    match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
+        Ok(connection) => Ok(Accepted {
+            stream: TlsStream::new(tcp, connection),
+            site,
+            tls,
+        }),
+        Err(failure) => Err(refuse(tcp, failure, Some(site), server_name, settings).await),
+    }
+}
+
+/// A refusal on its way to the client.
+struct Failure {
+    reason: Reason,
+    /// Records to send before the close; may be empty.
+    alert: Vec<u8>,
+    detail: String,
+}
+
+impl Failure {
+    fn bare(reason: Reason, detail: impl ToString) -> Self {
+        Self {
+            reason,
+            alert: Vec::new(),
+            detail: detail.to_string(),
+        }
+    }
+
+    fn io(error: &io::Error) -> Self {
+        Self::bare(Reason::HandshakeClosed, error)
+    }
+
+    /// From an error of rustls and what rustls wants to send. A failed signature leaves half a flight behind
+    /// and no alert: the half is not sent, the alert is ours (RFC 8446, section 6.2: internal_error).
+    fn tls(error: &Error, queued: Vec<u8>) -> Self {
+        let reason = reason_of(error);
+        let alert = match reason {
+            Reason::HsmUnavailable => plaintext_alert(AlertDescription::InternalError).to_vec(),
+            _ => queued,
+        };
+        Self {
+            reason,
+            alert,
+            detail: error.to_string(),
+        }
+    }
+}
+
+async fn refuse<S>(
+    tcp: TcpStream,
+    failure: Failure,
+    site: Option<S>,
+    server_name: Option<String>,
+    settings: AcceptSettings,
+) -> HandshakeRefused<S> {
+    if !failure.alert.is_empty() {
+        let by = settings.handshake_by.max(Instant::now()) + LINGER;
+        // The refusal stands whether or not the client reads its alert.
+        let _ = timeout_at(
+            by.min(Instant::now() + LINGER),
+            send_and_linger(tcp, &failure.alert),
+        )
+        .await;
+    }
+    HandshakeRefused {
+        reason: failure.reason,
+        site,
+        server_name,
+        detail: failure.detail,
+    }
+}
+
+async fn send_and_linger(mut tcp: TcpStream, alert: &[u8]) -> io::Result<()> {
+    tcp.write_all(alert).await?;
+    tcp.shutdown().await?;
+    let mut discarded = [0; 2048];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match tcp.read(&mut discarded).await? {
+            0 => break,
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(())
+}
+
+async fn read_client_hello(
+    tcp: &mut TcpStream,
+    settings: AcceptSettings,
+) -> Result<Hello, Failure> {
+    let mut acceptor = Acceptor::default();
+    let mut total = 0;
+    let read_all = async {
+        loop {
+            let read = with_socket(tcp, Interest::READABLE, |mut socket| {
+                acceptor.read_tls(&mut socket)
+            })
+            .await;
+            match read.map_err(|error| Failure::io(&error))? {
+                0 => {
+                    return Err(Failure::bare(
+                        Reason::HandshakeClosed,
+                        "closed before a ClientHello",
+                    ));
+                }
+                read => total += read,
+            }
+            match acceptor.accept() {
+                Ok(Some(hello)) => return Ok(hello),
+                Ok(None) if total > settings.client_hello_bytes => {
+                    return Err(Failure {
+                        reason: Reason::ClientHelloTooLarge,
+                        alert: plaintext_alert(AlertDescription::DecodeError).to_vec(),
+                        detail: format!("{total} bytes"),
+                    });
+                }
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let mut queued = Vec::new();
+                    let _ = alert.write_all(&mut queued); // A Vec takes everything.
+                    let mut failure = Failure::tls(&error, queued);
+                    if failure.reason == Reason::HandshakeProtocol {
+                        failure.reason = Reason::NotTls;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+    };
+    match timeout_at(settings.client_hello_by, read_all).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::bare(Reason::ClientHelloTimeout, "")),
+    }
+}
+
+/// Everything after the ClientHello.
+async fn finish(
+    tcp: &mut TcpStream,
+    hello: Hello,
+    tls: &SiteTls,
+) -> Result<Box<ServerConnection>, Failure> {
+    let config = Arc::clone(&tls.config);
+    let first = move || hello.into_connection(config).map(Box::new);
+    let started = run_step(tls.remote_key, first).await;
+    let mut connection = started.map_err(|(error, mut alert)| {
+        let mut queued = Vec::new();
+        let _ = alert.write_all(&mut queued); // A Vec takes everything.
+        Failure::tls(&error, queued)
+    })?;
+    loop {
+        write_all(tcp, &mut connection)
+            .await
+            .map_err(|error| Failure::io(&error))?;
+        if !connection.is_handshaking() {
+            return Ok(connection);
+        }
+        let read = with_socket(tcp, Interest::READABLE, |mut socket| {
+            connection.read_tls(&mut socket)
+        })
+        .await;
+        if read.map_err(|error| Failure::io(&error))? == 0 {
+            return Err(Failure::bare(
+                Reason::HandshakeClosed,
+                "closed during the handshake",
+            ));
+        }
+        // After a HelloRetryRequest the second ClientHello is answered, and signed, here.
+        let retried = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
+        let process = move || {
+            let result = connection.process_new_packets().map(drop);
+            (connection, result)
+        };
+        let (back, result) = run_step(tls.remote_key && retried, process).await;
+        connection = back;
+        if let Err(error) = result {
+            let queued = match replaces_alert(&error, connection.protocol_version()) {
+                Some(alert) => alert.to_vec(),
+                None => queued(&mut connection),
+            };
+            return Err(Failure::tls(&error, queued));
+        }
+    }
+}
+
+async fn run_step<T: 'static>(signs_remotely: bool, work: impl FnOnce() -> T + 'static) -> T {
+    if signs_remotely {
+        step::run(work).await
+    } else {
+        work()
+    }
+}
+
+fn queued(connection: &mut ServerConnection) -> Vec<u8> {
+    let mut queued = Vec::new();
+    while connection.wants_write() {
+        if connection.write_tls(&mut queued).is_err() {
+            break; // A Vec takes everything.
+        }
+    }
+    queued
+}
+
+async fn write_all(tcp: &mut TcpStream, connection: &mut ServerConnection) -> io::Result<()> {
+    while connection.wants_write() {
+        with_socket(tcp, Interest::WRITABLE, |mut socket| {
+            connection.write_tls(&mut socket)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Tries the socket at once and waits for readiness only where it must.
+fn with_socket<'a, T>(
+    tcp: &'a TcpStream,
+    interest: Interest,
+    mut io: impl FnMut(TrySocket<'a>) -> io::Result<T> + 'a,
+) -> impl Future<Output = io::Result<T>> + 'a {
+    async move {
+        loop {
+            match io(TrySocket(tcp)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tcp.ready(interest).await.map(drop)?
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// A socket that answers `WouldBlock`, for rustls' `std::io` calls.
+struct TrySocket<'a>(&'a TcpStream);
+
+impl io::Read for TrySocket<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
+    }
+}
+
+impl io::Write for TrySocket<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.try_write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // TCP has nothing to flush.
+    }
+}

@@ -1,0 +1,45 @@
+//! From rustls' errors to a reason, and the alerts that are written by hand.
+
+use rustls::{AlertDescription, Error, PeerIncompatible, ProtocolVersion};
+
+use super::client_cert;
+use crate::reason::Reason;
+
+/// The reason behind an error of the handshake step that has just run on this thread.
+pub(super) fn reason_of(error: &Error) -> Reason {
+    let noted = client_cert::take_refusal();
+    match error {
+        Error::NoCertificatesPresented => Reason::ClientCertMissing,
+        Error::InvalidCertificate(_) => noted.unwrap_or(Reason::ClientCertMalformed),
+        Error::AlertReceived(_) => Reason::HandshakeAborted,
+        Error::NoApplicationProtocol => Reason::AlpnMismatch,
+        Error::PeerIncompatible(incompatible) => match incompatible {
+            PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+                Reason::NoExtendedMasterSecret
+            }
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13 => Reason::TlsVersion,
+            _ => Reason::TlsParameters,
+        },
+        // A signer reports its failures as `General`; rustls' own uses of it do not occur in a handshake.
+        Error::General(_) => Reason::HsmUnavailable,
+        _ => noted.unwrap_or(Reason::HandshakeProtocol),
+    }
+}
+
+/// A fatal alert as a plaintext record (RFC 8446, section 6), for refusals before rustls has a connection
+/// that could send one.
+pub(super) fn plaintext_alert(description: AlertDescription) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, u8::from(description)]
+}
+
+/// TLS 1.2 knows no `certificate_required`: RFC 5246, section 7.4.6 asks for `handshake_failure`, where
+/// rustls sends the newer alert in both versions. At this point of TLS 1.2 alerts are still plaintext.
+pub(super) fn replaces_alert(error: &Error, version: Option<ProtocolVersion>) -> Option<[u8; 7]> {
+    let missing = matches!(error, Error::NoCertificatesPresented)
+        && version == Some(ProtocolVersion::TLSv1_2);
+    missing.then(|| plaintext_alert(AlertDescription::HandshakeFailure))
+}

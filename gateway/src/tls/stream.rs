@@ -1,0 +1,187 @@
+//! An encrypted stream over TCP, after the handshake.
+//!
+//! Promises: at most one write's worth of ciphertext is buffered (a slow reader stops the writer, not the
+//! memory); `poll_shutdown` sends close_notify before the FIN; bytes after the peer's close_notify are
+//! never delivered, and a TCP close without close_notify is an error (truncation).
+
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A server-side TLS stream.
+#[derive(Debug)]
+pub struct TlsStream {
+    tcp: TcpStream,
+    tls: Box<ServerConnection>,
+}
+
+impl TlsStream {
+    /// Takes a connection whose handshake is complete.
+    pub(super) fn new(tcp: TcpStream, tls: Box<ServerConnection>) -> Self {
+        Self { tcp, tls }
+    }
+
+    /// The TLS state, to ask for version, suite and the like.
+    pub fn tls(&self) -> &ServerConnection {
+        &self.tls
+    }
+
+    /// Moves ciphertext to the socket until none is left.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            let mut socket = Socket {
+                tcp: &mut self.tcp,
+                cx,
+            };
+            match self.tls.write_tls(&mut socket) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads ciphertext once and decrypts what is complete. `Ready(0)` is the end of the TCP stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut socket = Socket {
+            tcp: &mut self.tcp,
+            cx,
+        };
+        let read = match self.tls.read_tls(&mut socket) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if let Err(error) = self.tls.process_new_packets() {
+            let _ = self.poll_drain(cx); // The alert goes out if the socket takes it now; the error stands.
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        if self.tls.wants_write() {
+            // A KeyUpdate asked for an answer. If the socket is full the next write takes it along.
+            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            let mut reader = this.tls.reader();
+            match reader.fill_buf() {
+                // Clean end: close_notify.
+                Ok([]) => return Poll::Ready(Ok(())),
+                Ok(chunk) => {
+                    let taken = chunk.len().min(buf.remaining());
+                    buf.put_slice(&chunk[..taken]);
+                    reader.consume(taken);
+                    if buf.remaining() == 0 || !this.has_plaintext() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The end of TCP is judged by rustls in the next round: clean or cut off.
+                    ready!(this.poll_fill(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl TlsStream {
+    fn has_plaintext(&mut self) -> bool {
+        matches!(self.tls.reader().fill_buf(), Ok([_, ..]))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // What an earlier call encrypted must be gone first: this bounds the buffer.
+        ready!(this.poll_drain(cx))?;
+        let written = this.tls.writer().write_vectored(bufs)?;
+        match this.poll_drain(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // Taken over, even if the socket is full: the next call waits.
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(written)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_drain(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.tls.send_close_notify(); // Sending it again does nothing.
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.tcp).poll_shutdown(cx)
+    }
+}
+
+/// The socket in the clothes of `std::io`, for rustls; `WouldBlock` leaves a waker behind.
+struct Socket<'a, 'b> {
+    tcp: &'a mut TcpStream,
+    cx: &'a mut Context<'b>,
+}
+
+impl Read for Socket<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut buf = ReadBuf::new(buf);
+        match Pin::new(&mut *self.tcp).poll_read(self.cx, &mut buf) {
+            Poll::Ready(result) => result.map(|()| buf.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Socket<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        would_block(Pin::new(&mut *self.tcp).poll_write(self.cx, buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // TCP has nothing to flush.
+    }
+}
+
+fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
