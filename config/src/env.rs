@@ -85,7 +85,8 @@ fn error(at: Range<usize>, message: &str, help: &str) -> EnvError {
     }
 }
 
-fn is_variable_name(name: &str) -> bool {
+/// Whether `name` can name an environment variable.
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes
         .next()

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::Located;
 use crate::check::{Check, Span};
+use crate::env::is_variable_name;
 use crate::value::{DurationText, Number};
 
 /// One token.
@@ -177,7 +178,7 @@ fn pin_source(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<P
         Some(("file", path)) if !path.is_empty() => {
             Some(PinSource::File(check.resolved(&text.span, path)))
         }
-        Some(("env", name)) if is_variable(name) => Some(PinSource::Env(name.to_owned())),
+        Some(("env", name)) if is_variable_name(name) => Some(PinSource::Env(name.to_owned())),
         Some(("credential", name)) if is_file_name(name) => {
             Some(PinSource::Credential(name.to_owned()))
         }
@@ -191,13 +192,6 @@ fn pin_source(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<P
         );
     }
     source.map(|source| text.with(source))
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
 fn is_file_name(name: &str) -> bool {

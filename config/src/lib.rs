@@ -23,10 +23,13 @@ mod check;
 mod document;
 mod env;
 mod error;
+
+// And back.
 mod load;
 mod schema;
 mod secret;
 mod shape;
+mod show;
 mod source;
 mod span;
 mod syntax;

@@ -161,9 +161,11 @@ impl Draft {
                 port: self.redirect_port,
             },
             Protocol::Https => {
-                let here = |site: &CheckedSite| site.listeners.contains(&own);
+                let here = |site: &CheckedSite| site.listeners.contains(&Some(own));
                 let served: Vec<_> = (0..sites.len()).filter(|at| here(&sites[*at])).collect();
-                if served.is_empty() && !check.lost_tables() {
+                // A site with a mistyped listener may have meant this one.
+                let mistyped = sites.iter().any(|site| site.listeners.contains(&None));
+                if served.is_empty() && !mistyped && !check.lost_tables() {
                     let message = format!("no site is on the listener {}", quoted(&self.name));
                     check
                         .error(&self.span, message)

@@ -6,14 +6,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value as Schema;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::check::Check;
 use crate::document::RawConfig;
 use crate::error::{ConfigError, ConfigErrors};
-use crate::schema::schema;
+use crate::schema::SCHEMA;
 use crate::shape::Shaper;
 use crate::source::{Diagnostic, SourceFile, SourceMap};
 use crate::syntax::Lost;
@@ -39,7 +38,6 @@ impl Config {
     ) -> Result<(Config, SourceMap), ConfigErrors> {
         let mut loader = Loader {
             env,
-            schema: schema(),
             sources: SourceMap::default(),
             lost: Lost::default(),
             diagnostics: Vec::new(),
@@ -56,7 +54,6 @@ impl Config {
 
 struct Loader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
-    schema: Schema,
     sources: SourceMap,
     lost: Lost,
     diagnostics: Vec<Diagnostic>,
@@ -102,7 +99,7 @@ impl Loader<'_> {
             lost: &mut self.lost,
             diagnostics: &mut self.diagnostics,
         };
-        let mut table = shaper.table(parsed, &self.schema).into_inner();
+        let mut table = shaper.table(parsed, &SCHEMA).into_inner();
         let path = path.to_owned();
         self.sources.push(SourceFile {
             path: path.clone(),

@@ -53,25 +53,26 @@ impl Upstreams {
     }
 }
 
+/// A route whose upstream is not looked up yet.
+pub(crate) struct RouteDraft {
+    pub(crate) prefix: String,
+    pub(crate) upstream: Located<String>,
+}
+
 impl RawRoute {
-    pub(crate) fn check(
-        self,
-        check: &mut Check<'_>,
-        table: &Span,
-        upstreams: &mut Upstreams,
-    ) -> Option<Located<Route>> {
-        let place = self.path.as_ref().map_or(table, |path| &path.span).clone();
+    /// What comes back is located at the path.
+    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span) -> Option<Located<RouteDraft>> {
+        let span = self.path.as_ref().map_or(table, |path| &path.span).clone();
         let prefix = self
             .path
             .map_or(Some(String::new()), |path| prefix(check, &path));
-        let text = check.required(table, "upstream", self.upstream);
-        let upstream = text.and_then(|text| upstreams.index(check, &text));
+        let upstream = check.required(table, "upstream", self.upstream);
         Some(Located {
-            value: Route {
+            value: RouteDraft {
                 prefix: prefix?,
                 upstream: upstream?,
             },
-            span: place,
+            span,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The vocabulary as a JSON Schema, made from the types that are read.
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
@@ -19,6 +21,9 @@ pub fn schema() -> Value {
     without_null(&mut schema);
     schema
 }
+
+/// [`schema`], made once.
+pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
 
 /// One value or a list of them.
 pub(crate) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {

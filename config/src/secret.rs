@@ -7,13 +7,12 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::env::is_variable_name;
+
 /// Keys of `[hsm.NAME]` whose values are harmless; any other value in there may be a PIN.
 const HARMLESS: [&str; 7] = [
     "module", "slot", "token", "serial", "sessions", "queue", "deadline",
 ];
-
-/// How a value begins that says where a PIN is, and is none.
-const SOURCES: [&str; 4] = ["file:", "env:", "credential:", "fd:"];
 
 /// The ranges (global) of values in a parsed table that may be secrets.
 pub(crate) fn in_table(text: &str, table: &DeTable<'_>, base: usize) -> Vec<Range<usize>> {
@@ -102,9 +101,14 @@ impl Finder<'_> {
     fn is_source(&self, span: &Range<usize>) -> bool {
         let written = self.text.get(span.clone()).unwrap_or_default();
         let written = written.trim_matches(['"', '\'']);
+        let names_source = match written.split_once(':') {
+            Some(("file" | "credential", place)) => !place.is_empty(),
+            Some(("env", name)) => is_variable_name(name),
+            Some(("fd", number)) => number.parse::<u16>().is_ok(),
+            _ => written == "prompt",
+        };
         // A default in `${VAR:-...}` may be the PIN.
-        let names_source = SOURCES.iter().any(|source| written.starts_with(source));
-        (names_source || written == "prompt") && !written.contains("${")
+        names_source && !written.contains("${")
     }
 
     fn mask(&mut self, span: Range<usize>) {

@@ -7,7 +7,7 @@ use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
 use crate::listener::{Draft, Protocol};
-use crate::route::{RawRoute, Upstreams};
+use crate::route::{RawRoute, RouteDraft, Upstreams};
 use crate::schema::one_or_many;
 use crate::tls::RawTls;
 use crate::value::quoted;
@@ -82,8 +82,8 @@ pub(crate) struct Surroundings<'a> {
 /// A site, and what others want to know of it even when it has mistakes.
 pub(crate) struct CheckedSite {
     pub(crate) hosts: Vec<Located<HostPattern>>,
-    /// Indices of its listeners.
-    pub(crate) listeners: Vec<usize>,
+    /// Indices of its listeners; `None` for a name that no https listener has.
+    pub(crate) listeners: Vec<Option<usize>>,
     pub(crate) site: Site,
 }
 
@@ -176,13 +176,11 @@ fn listeners(
     table: &Span,
     written: Option<Vec<Located<String>>>,
     around: &Surroundings<'_>,
-) -> Vec<usize> {
+) -> Vec<Option<usize>> {
     let Some(written) = written else {
         let all = around.listeners.iter().enumerate();
-        return all
-            .filter(|(_, draft)| draft.protocol == Protocol::Https)
-            .map(|(at, _)| at)
-            .collect();
+        let https = all.filter(|(_, draft)| draft.protocol == Protocol::Https);
+        return https.map(|(at, _)| Some(at)).collect();
     };
     check.distinct(&written, "this listener");
     if written.is_empty() {
@@ -192,18 +190,22 @@ fn listeners(
     }
     let mut listeners = Vec::new();
     for name in &written {
-        let Some(index) = around.listener_names.index(check, name) else {
-            continue;
+        let index = around.listener_names.index(check, name);
+        let redirects = |index: &usize| {
+            around
+                .listeners
+                .get(*index)
+                .is_some_and(|draft| draft.protocol == Protocol::Redirect)
         };
-        match around.listeners.get(index) {
-            Some(draft) if draft.protocol == Protocol::Redirect => {
-                let message = format!("the listener {} only redirects", quoted(&name.value));
-                check
-                    .error(&name.span, message)
-                    .help("a site is on https listeners");
-            }
-            _ => listeners.push(index),
+        if index.as_ref().is_some_and(redirects) {
+            let message = format!("the listener {} only redirects", quoted(&name.value));
+            check
+                .error(&name.span, message)
+                .help("a site is on https listeners");
+            listeners.push(None);
+            continue;
         }
+        listeners.push(index);
     }
     listeners
 }
@@ -212,10 +214,10 @@ fn listeners(
 fn inherited(
     check: &mut Check<'_>,
     table: &Span,
-    listeners: &[usize],
+    listeners: &[Option<usize>],
     drafts: &[Draft],
 ) -> ClientCert {
-    let mut drafts = listeners.iter().filter_map(|at| drafts.get(*at));
+    let mut drafts = listeners.iter().flatten().filter_map(|at| drafts.get(*at));
     let Some(first) = drafts.next() else {
         return ClientCert::IGNORE;
     };
@@ -247,17 +249,19 @@ fn routes(
             .error(table, "this site leads nowhere: `upstream` is missing")
             .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
     }
-    let mut routes: Vec<Located<Route>> = Vec::new();
-    if let Some(text) = shorthand
-        && let Some(upstream) = upstreams.index(check, &text)
-    {
-        routes.push(text.with(Route {
-            prefix: String::new(),
-            upstream,
-        }));
+    let mut routes: Vec<Located<RouteDraft>> = Vec::new();
+    if let Some(upstream) = shorthand {
+        let span = upstream.span.clone();
+        routes.push(Located {
+            value: RouteDraft {
+                prefix: String::new(),
+                upstream,
+            },
+            span,
+        });
     }
     for raw in written.unwrap_or_default() {
-        let Some(route) = raw.value.check(check, &raw.span, upstreams) else {
+        let Some(route) = raw.value.check(check, &raw.span) else {
             continue;
         };
         if let Some(first) = routes.iter().find(|other| other.prefix == route.prefix) {
@@ -273,7 +277,14 @@ fn routes(
         }
         routes.push(route);
     }
-    // A stable sort keeps the order of the file among equals.
+    // Upstreams are looked up in the order of the routes, so that what is shown loads back to the same.
     routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
-    routes.into_iter().map(|route| route.value).collect()
+    let finished = routes.into_iter().filter_map(|route| {
+        let upstream = upstreams.index(check, &route.upstream)?;
+        Some(Route {
+            prefix: route.value.prefix,
+            upstream,
+        })
+    });
+    finished.collect()
 }

@@ -133,16 +133,6 @@ impl SourceMap {
         let file = self.files.get(after.checked_sub(1)?)?;
         (span.start <= file.base + file.text.len()).then_some(file)
     }
-
-    /// What was written at a range, with its quotes; empty for a default.
-    pub(crate) fn text(&self, span: &Range<usize>) -> &str {
-        self.file(span)
-            .and_then(|file| {
-                file.text
-                    .get(span.start - file.base..span.end.checked_sub(file.base)?)
-            })
-            .unwrap_or_default()
-    }
 }
 
 impl SourceFile {
@@ -265,7 +255,10 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_mask_marks_the_whole_mask_and_shows_nothing_of_it() {
-        let sources = map("x = { pin = \"1234\", y = 1 }\n", vec![13..19]);
+        let sources = map(
+            "x = { pin = \"1234\", y = 1 }\n",
+            vec![Range { start: 13, end: 19 }],
+        );
         let error = sources.report(13..19, "no", None);
         let text = error.to_string();
         assert!(

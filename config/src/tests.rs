@@ -22,6 +22,7 @@ bind = "0.0.0.0:8443"
 client_cert = { mode = "require", trust = "clients.pem" }
 [[site]]
 name = "api"
+http2 = true
 hosts = ["api.example.com"]
 certificate = { chain = "api.pem", key = "pkcs11:object=api" }
 upstream = "orders"

@@ -215,10 +215,7 @@ fn chosen<T: Copy + Eq + std::hash::Hash>(
     check.distinct(&written, "this");
     if written.is_empty() {
         check
-            .error(
-                table,
-                format!("`{key}` is empty or has nothing valid in it"),
-            )
+            .error(table, format!("`{key}` is empty"))
             .help("leave the key out for the default");
     }
     written.iter().map(|item| item.value).collect()

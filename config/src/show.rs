@@ -1,0 +1,348 @@
+//! The effective configuration as TOML, with every default filled in, for `portcullis config show`.
+//!
+//! It loads back to the same configuration, and it holds no secret, because the configuration holds none.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::env::escape;
+use crate::value::{duration_text, size_text};
+use crate::{
+    Action, Certificate, Config, Endpoint, Hsm, KeySource, Listener, ListenerKind, LogTarget,
+    PinSource, Role, RoleRef, Rule, Site, TokenSelector, Upstream, UpstreamProtocol,
+};
+
+impl Config {
+    /// The configuration as one TOML file, defaults and inherited values included, paths absolute.
+    pub fn to_toml(&self) -> String {
+        let mut page = Page::default();
+        if let Some(workers) = self.workers {
+            page.key("workers", workers);
+        }
+        self.hsms.iter().for_each(|hsm| page.hsm(hsm));
+        page.table("keys");
+        page.list("software", self.keys.software.iter().map(|path| file(path)));
+        page.list("extractable", self.keys.extractable.iter().map(quote));
+        self.listeners
+            .iter()
+            .for_each(|listener| page.listener(listener, self));
+        for (index, site) in self.sites.iter().enumerate() {
+            page.site(index, site, self);
+        }
+        self.roles.iter().for_each(|role| page.role(role));
+        self.rules.iter().for_each(|rule| page.rule(rule, self));
+        // An address written in place has no table of its own.
+        let named = self
+            .upstreams
+            .iter()
+            .filter(|upstream| !upstream.name.contains("://"));
+        named.for_each(|upstream| page.upstream(upstream));
+        page.process(self);
+        page.text
+    }
+}
+
+/// TOML in the making.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn table(&mut self, name: &str) {
+        self.header("[", name, "]");
+    }
+
+    fn item(&mut self, name: &str) {
+        self.header("[[", name, "]]");
+    }
+
+    fn header(&mut self, open: &str, name: &str, close: &str) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(self.text, "{gap}{open}{name}{close}");
+    }
+
+    /// `value` is TOML already.
+    fn key(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.text, "{key} = {value}");
+    }
+
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+        self.key(key, list(values));
+    }
+
+    /// A list that means "any" when it is not there.
+    fn list_unless_empty(&mut self, key: &str, values: impl ExactSizeIterator<Item = String>) {
+        if values.len() > 0 {
+            self.list(key, values);
+        }
+    }
+
+    fn duration(&mut self, key: &str, duration: Duration) {
+        self.key(key, quote(duration_text(duration)));
+    }
+
+    fn hsm(&mut self, hsm: &Hsm) {
+        self.table(&format!("hsm.{}", quote(&hsm.name)));
+        self.key("module", path(&hsm.module));
+        match &hsm.token.value {
+            TokenSelector::Slot(slot) => self.key("slot", slot),
+            TokenSelector::Label(label) => self.key("token", quote(label)),
+            TokenSelector::Serial(serial) => self.key("serial", quote(serial)),
+        }
+        if let Some(pin) = &hsm.pin {
+            let source = match &pin.value {
+                PinSource::File(path) => file(path),
+                PinSource::Env(name) => quote(format!("env:{name}")),
+                PinSource::Credential(name) => quote(format!("credential:{name}")),
+                PinSource::Fd(number) => quote(format!("fd:{number}")),
+                PinSource::Prompt => quote("prompt"),
+            };
+            self.key("pin", source);
+        }
+        self.key("sessions", hsm.sessions);
+        self.key("queue", hsm.queue);
+        self.duration("deadline", hsm.deadline);
+    }
+
+    fn listener(&mut self, listener: &Listener, config: &Config) {
+        self.item("listener");
+        self.key("name", quote(&listener.name));
+        self.key("bind", quote(listener.bind.value));
+        match &listener.kind {
+            ListenerKind::Https {
+                default_site,
+                strict_sni,
+                ..
+            } => {
+                self.key("protocol", quote("https"));
+                if let Some(site) = default_site.and_then(|at| config.sites.get(at)) {
+                    self.key("default_site", quote(&site.name));
+                }
+                self.key("strict_sni", strict_sni);
+            }
+            ListenerKind::Redirect { port } => {
+                self.key("protocol", quote("redirect"));
+                self.key("redirect_port", port);
+            }
+        }
+    }
+
+    fn site(&mut self, index: usize, site: &Site, config: &Config) {
+        self.item("site");
+        self.key("name", quote(&site.name));
+        self.list("hosts", site.hosts.iter().map(|host| quote(host.text())));
+        let on = config
+            .listeners
+            .iter()
+            .filter(|listener| match &listener.kind {
+                ListenerKind::Https { sites, .. } => sites.contains(&index),
+                ListenerKind::Redirect { .. } => false,
+            });
+        self.list("listeners", on.map(|listener| quote(&listener.name)));
+        let mode = quote(site.client_cert.mode.as_str());
+        let trust = list(site.client_cert.trust.iter().map(|file| path(file)));
+        self.key(
+            "client_cert",
+            match site.client_cert.trust.is_empty() {
+                true => format!("{{ mode = {mode} }}"),
+                false => format!("{{ mode = {mode}, trust = {trust} }}"),
+            },
+        );
+        self.key("http2", site.http2);
+        self.table("site.tls");
+        self.list(
+            "versions",
+            site.tls
+                .versions
+                .iter()
+                .map(|version| quote(version.as_str())),
+        );
+        self.list(
+            "suites",
+            site.tls.suites.iter().map(|suite| quote(suite.as_str())),
+        );
+        self.list(
+            "groups",
+            site.tls.groups.iter().map(|group| quote(group.as_str())),
+        );
+        site.certificates
+            .iter()
+            .for_each(|certificate| self.certificate(certificate, config));
+        for route in &site.routes {
+            self.item("site.route");
+            self.key(
+                "path",
+                quote(if route.prefix.is_empty() {
+                    "/"
+                } else {
+                    &route.prefix
+                }),
+            );
+            let upstream = config.upstreams.get(route.upstream);
+            self.key(
+                "upstream",
+                quote(upstream.map_or("", |upstream| &upstream.name)),
+            );
+        }
+    }
+
+    fn certificate(&mut self, certificate: &Certificate, config: &Config) {
+        self.item("site.certificate");
+        self.key("chain", path(&certificate.chain));
+        self.key(
+            "key",
+            match &certificate.key.value {
+                KeySource::Pkcs11(uri) => quote(uri),
+                KeySource::Software(path) => file(path),
+            },
+        );
+        if let Some(hsm) = certificate.hsm.and_then(|at| config.hsms.get(at)) {
+            self.key("hsm", quote(&hsm.name));
+        }
+    }
+
+    fn role(&mut self, role: &Role) {
+        self.item("role");
+        self.key("name", quote(&role.name));
+        self.list_unless_empty("spiffe", role.spiffe.iter().map(quote));
+        self.list_unless_empty("dns", role.dns.iter().map(quote));
+        self.list_unless_empty("common_name", role.common_name.iter().map(quote));
+        let hex = |sha256: &[u8; 32]| sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.list_unless_empty(
+            "sha256",
+            role.sha256
+                .iter()
+                .map(|sha256| quote::<String>(hex(sha256))),
+        );
+    }
+
+    fn rule(&mut self, rule: &Rule, config: &Config) {
+        self.item("rule");
+        self.key("name", quote(&rule.name));
+        self.list(
+            "roles",
+            rule.roles.iter().map(|role| match role {
+                RoleRef::Anyone => quote("anyone"),
+                RoleRef::Verified => quote("verified"),
+                RoleRef::Role(at) => quote(config.roles.get(*at).map_or("", |role| &role.name)),
+            }),
+        );
+        self.list_unless_empty("hosts", rule.hosts.iter().map(|host| quote(host.text())));
+        self.list_unless_empty("methods", rule.methods.iter().map(quote));
+        self.list_unless_empty("paths", rule.paths.iter().map(|path| quote(path.text())));
+        self.key(
+            "action",
+            quote(match rule.action {
+                Action::Allow => "allow",
+                Action::Deny => "deny",
+            }),
+        );
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) {
+        self.table(&format!("upstream.{}", quote(&upstream.name)));
+        let url = |endpoint: &Endpoint| match endpoint.host.contains(':') {
+            true => quote(format!("http://[{}]:{}", endpoint.host, endpoint.port)),
+            false => quote(format!("http://{}:{}", endpoint.host, endpoint.port)),
+        };
+        self.list(
+            "endpoints",
+            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
+        );
+        self.key(
+            "protocol",
+            quote(match upstream.protocol {
+                UpstreamProtocol::Http1 => "http1",
+                UpstreamProtocol::Http2 => "h2",
+            }),
+        );
+        self.duration("connect_timeout", upstream.connect_timeout);
+        self.duration("response_timeout", upstream.response_timeout);
+        self.duration("body_timeout", upstream.body_timeout);
+        self.duration("idle_timeout", upstream.idle_timeout);
+        self.key("connections", upstream.connections);
+        self.key("pending", upstream.pending);
+    }
+
+    /// The tables there is one of.
+    fn process(&mut self, config: &Config) {
+        let forwarding = &config.forwarding;
+        self.table("forwarding");
+        let hops = forwarding.trusted_hops.iter();
+        self.list(
+            "trusted_hops",
+            hops.map(|net| quote(format!("{}/{}", net.address, net.prefix))),
+        );
+        self.key("xfcc", forwarding.xfcc);
+        self.key("x_forwarded", forwarding.x_forwarded);
+        self.key("forwarded", forwarding.forwarded);
+        let limits = &config.limits;
+        self.table("limits");
+        self.key("connections", limits.connections);
+        self.key("handshakes", limits.handshakes);
+        self.key("client_hello", quote(size_text(limits.client_hello as u64)));
+        self.key("header_bytes", quote(size_text(limits.header_bytes as u64)));
+        self.key("headers", limits.headers);
+        self.key("target", quote(size_text(limits.target as u64)));
+        self.key(
+            "body",
+            quote(
+                limits
+                    .body
+                    .map_or_else(|| "unlimited".to_owned(), size_text),
+            ),
+        );
+        self.key("h2_streams", limits.h2_streams);
+        let timeouts = &config.timeouts;
+        self.table("timeouts");
+        self.duration("client_hello", timeouts.client_hello);
+        self.duration("handshake", timeouts.handshake);
+        self.duration("header", timeouts.header);
+        self.duration("idle", timeouts.idle);
+        self.duration("body", timeouts.body);
+        self.duration("write", timeouts.write);
+        self.duration("drain", timeouts.drain);
+        self.duration("drain_idle", timeouts.drain_idle);
+        self.table("admin");
+        self.key(
+            "bind",
+            config.admin.bind.map_or_else(|| quote("off"), quote),
+        );
+        if let Some(socket) = &config.admin.socket {
+            self.key("socket", path(socket));
+        }
+        self.table("log");
+        self.key("access", target(&config.log.access));
+        self.key("refusals", target(&config.log.refusals));
+        self.key("level", quote(&config.log.level));
+    }
+}
+
+/// A TOML string that loads back to `value`.
+fn quote<T: Display>(value: T) -> String {
+    toml::Value::String(escape(&value.to_string())).to_string()
+}
+
+fn path(path: &Path) -> String {
+    quote(path.display())
+}
+
+fn file(path: &Path) -> String {
+    quote(format!("file:{}", path.display()))
+}
+
+fn target(target: &LogTarget) -> String {
+    match target {
+        LogTarget::Off => quote("off"),
+        LogTarget::Stdout => quote("stdout"),
+        LogTarget::Stderr => quote("stderr"),
+        LogTarget::File(file) => path(file),
+    }
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(", "))
+}
