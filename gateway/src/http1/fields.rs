@@ -53,11 +53,8 @@ impl Facts {
         line: &httparse::Header<'_>,
     ) -> Result<(), HeadError> {
         match *name {
-            header::HOST => {
-                if self.host.replace(value.clone()).is_some() {
-                    return Err(HeadError::HostDuplicate);
-                }
-            }
+            header::HOST if self.host.is_some() => return Err(HeadError::HostDuplicate),
+            header::HOST => self.host = Some(value.clone()),
             header::CONTENT_LENGTH => {
                 let length = parse_length(line.value).filter(|_| is_plainly_set(head, line.value));
                 if self
