@@ -1,9 +1,284 @@
-//! The files we ship load.
-use std::path::Path;
+//! What we ship cannot rot: the annotated default, the examples, the reference, and what is shown.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Schema;
+
+use super::{GOOD, good, load_path};
+use crate::{Config, schema};
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text_of(name: &str) -> String {
+    std::fs::read_to_string(shipped(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The key of a commented line: `#key = value` with an empty mark, `# key = value` with a space.
+fn commented<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
+    let line = line.strip_prefix('#')?.strip_prefix(mark)?;
+    let (key, _) = line.split_once(" = ")?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    (!key.is_empty() && key.chars().all(plain)).then_some(line)
+}
+
+fn with_defaults(text: &str) -> String {
+    text.lines()
+        .map(|line| commented(line, "").unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
+fn with_everything(text: &str) -> String {
+    let defaults = with_defaults(text);
+    defaults
+        .lines()
+        .map(|line| commented(line, " ").unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
+/// Loads `text` as if it stood in the folder of the shipped files.
+fn load_as_shipped(text: &str) -> Config {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("portcullis.toml");
+    std::fs::write(&path, text).expect("written");
+    load_path(&path)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .0
+}
+
+/// Everything but the places, which differ between two files that say the same.
+fn meaning(config: &Config) -> String {
+    let debug = format!("{config:#?}");
+    let lines = debug
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("span: "));
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 #[test]
-fn examples_load() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ingress-mtls.toml");
-    let (config, _) = super::load_path(&path).unwrap_or_else(|errors| panic!("{errors}"));
-    eprintln!("{config:#?}");
+fn every_example_loads() {
+    let folder = std::fs::read_dir(shipped("examples")).expect("examples");
+    let mut count = 0;
+    for entry in folder {
+        let path = entry.expect("an entry").path();
+        load_path(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn the_shortest_useful_configuration_is_short() {
+    let text = text_of("examples/ingress-mtls.toml");
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .count();
+    assert!((8..=15).contains(&lines), "{lines}");
+}
+
+#[test]
+fn the_commented_defaults_are_the_defaults() {
+    let text = text_of("portcullis.toml");
+    let written = with_defaults(&text);
+    assert!(
+        text.lines()
+            .filter(|line| commented(line, "").is_some())
+            .count()
+            > 40
+    );
+    let folder = |config: &Config| {
+        let path = &config.sites[0].certificates[0].chain.value;
+        path.parent().expect("a folder").display().to_string()
+    };
+    let (bare, full) = (load_as_shipped(&text), load_as_shipped(&written));
+    let full_text = full.to_toml().replace(&folder(&full), "");
+    assert_eq!(bare.to_toml().replace(&folder(&bare), ""), full_text);
+}
+
+#[test]
+fn the_commented_examples_are_of_the_vocabulary() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("portcullis.toml");
+    std::fs::write(&path, with_everything(&text_of("portcullis.toml"))).expect("written");
+    let errors = load_path(&path).expect_err("examples exclude each other");
+    let only = [
+        "a token is chosen by one of `slot`, `token` and `serial`, not by several",
+        "give `endpoint` or `endpoints`, not both",
+        "two routes of this site have the path `/`",
+        "this endpoint is listed twice",
+    ];
+    for error in errors.errors() {
+        assert!(only.contains(&error.message()), "{error}");
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_is_in_the_annotated_file() {
+    let text = with_everything(&text_of("portcullis.toml"));
+    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}"));
+    all_there(&schema(), &[&toml::Value::Table(table)], "");
+}
+
+/// Every key of `schema` is in one of `values`.
+fn all_there(schema: &Schema, values: &[&toml::Value], path: &str) {
+    let lists = values.iter().filter_map(|value| value.as_array()).flatten();
+    let values: Vec<_> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_table())
+        .chain(lists)
+        .collect();
+    for (key, inner) in schema
+        .get("properties")
+        .and_then(Schema::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let found: Vec<_> = values.iter().filter_map(|value| value.get(key)).collect();
+        assert!(!found.is_empty(), "{path}.{key} is not in portcullis.toml");
+        all_there(inner, &found, &format!("{path}.{key}"));
+    }
+    let tables = values
+        .iter()
+        .filter_map(|value| value.as_table())
+        .flat_map(toml::Table::values);
+    match schema
+        .get("additionalProperties")
+        .filter(|inner| inner.is_object())
+    {
+        Some(inner) => all_there(inner, &tables.collect::<Vec<_>>(), path),
+        None => {
+            let items = schema.get("items").or_else(|| schema.get("anyOf")?.get(0));
+            items
+                .into_iter()
+                .for_each(|items| all_there(items, &values, path));
+        }
+    }
+}
+
+/// The tables of the vocabulary: heading in the reference, place in the schema.
+const TABLES: [(&str, &str); 16] = [
+    ("Top level", ""),
+    ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
+    ("`[keys]`", "/properties/keys"),
+    ("`[[listener]]`", "/properties/listener/items"),
+    (
+        "`client_cert`",
+        "/properties/listener/items/properties/client_cert",
+    ),
+    ("`[[site]]`", "/properties/site/items"),
+    (
+        "`[[site.certificate]]`",
+        "/properties/site/items/properties/certificate/anyOf/0",
+    ),
+    ("`[site.tls]`", "/properties/site/items/properties/tls"),
+    (
+        "`[[site.route]]`",
+        "/properties/site/items/properties/route/items",
+    ),
+    ("`[[role]]`", "/properties/role/items"),
+    ("`[[rule]]`", "/properties/rule/items"),
+    (
+        "`[upstream.NAME]`",
+        "/properties/upstream/additionalProperties",
+    ),
+    ("`[forwarding]`", "/properties/forwarding"),
+    ("`[limits]`", "/properties/limits"),
+    ("`[timeouts]`", "/properties/timeouts"),
+    ("`[admin]`", "/properties/admin"),
+];
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let reference = text_of("../docs/CONFIG.md");
+    let schema = schema();
+    for (heading, pointer) in TABLES.iter().chain(&[("`[log]`", "/properties/log")]) {
+        let begin = format!("\n## {heading}\n");
+        let at = reference
+            .find(&begin)
+            .unwrap_or_else(|| panic!("no section {heading}"));
+        let section = &reference[at + begin.len()..];
+        let section = &section[..section.find("\n## ").unwrap_or(section.len())];
+        let rows = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut rows: Vec<_> = rows.map(|(key, _)| key).collect();
+        let table = schema
+            .pointer(pointer)
+            .unwrap_or_else(|| panic!("no schema for {heading}"));
+        let keys = table["properties"]
+            .as_object()
+            .unwrap_or_else(|| panic!("{heading} is no table"));
+        rows.sort_unstable();
+        assert_eq!(rows, keys.keys().collect::<Vec<_>>(), "{heading}");
+    }
+}
+
+#[test]
+fn the_reference_tells_the_defaults_of_the_annotated_file() {
+    let reference = text_of("../docs/CONFIG.md");
+    let text = text_of("portcullis.toml");
+    for line in text.lines().filter_map(|line| commented(line, "")) {
+        let (key, value) = line.split_once(" = ").expect("a key");
+        // Lists and names that depend on the rest of the file are told in words.
+        if value.starts_with('[') || matches!(key, "hsm" | "name") {
+            continue;
+        }
+        let told = |row: &str| {
+            row.starts_with(&format!("| `{key}` ")) && row.contains(&format!("| `{value}` |"))
+        };
+        assert!(reference.lines().any(told), "no row with {line}");
+    }
+}
+
+#[test]
+fn what_is_shown_loads_back_to_the_same() {
+    let full = with_defaults(&text_of("portcullis.toml"));
+    let rich = GOOD.to_owned()
+        + r#"
+[keys]
+software = ["file:a $${X}.key"]
+[[listener]]
+name = "r"
+bind = "[::1]:80"
+protocol = "redirect"
+redirect_port = 8443
+[[site]]
+hosts = ["*", "*.b.c", "2001:db8::1"]
+client_cert = { mode = "accept", trust = ["a.pem", "b.pem"] }
+certificate = [{ chain = "a", key = "file:a $${X}.key" }, { chain = "b", key = "pkcs11:id=%01%02" }]
+tls = { versions = ["1.3"], groups = ["X25519"] }
+upstream = "http://[::1]"
+route = [{ path = "/a/b/", upstream = "http://x:81" }, { path = "/a", upstream = "orders" }]
+[[role]]
+name = "quote \" and \\"
+spiffe = "spiffe://td/a/**"
+common_name = ["a\tb"]
+sha256 = "AA:bb:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:01"
+[[rule]]
+roles = ["anyone", "verified", "quote \" and \\"]
+hosts = "*.b.c"
+methods = "GET"
+paths = ["/**", "/a", "/b/**"]
+action = "deny"
+[forwarding]
+trusted_hops = ["10.0.0.0/8", "::1"]
+[limits]
+body = "10MB"
+[admin]
+bind = "off"
+socket = "s"
+[log]
+access = "off"
+refusals = "./r.log"
+"#;
+    for text in [full.as_str(), &rich, GOOD] {
+        let config = good(text);
+        let shown = config.to_toml();
+        let again = good(&shown);
+        assert_eq!(meaning(&again), meaning(&config), "{shown}");
+        assert_eq!(again.to_toml(), shown);
+    }
 }
