@@ -1,8 +1,9 @@
 //! `host [":" port]`, as it stands in Host and in request targets (RFC 9110 section 7.2, RFC 3986
 //! section 3.2).
 //!
-//! Narrower than RFC 3986 on purpose: no userinfo, no percent-encoding, no sub-delims, no empty port.
-//! None of them occurs in a name a certificate can hold, and each has confused a router before.
+//! Narrower than RFC 3986 on purpose: no userinfo, no percent-encoding, no sub-delims, no empty
+//! port. None of them occurs in a name a certificate can hold, and each has confused a router
+//! before.
 
 use std::net::Ipv6Addr;
 

@@ -1,8 +1,8 @@
 //! Message bodies: from the bytes after a head to data, trailers and an end.
 //!
-//! Data is split off the read buffer, never copied. The decoder takes exactly what belongs to the body;
-//! what is left in the buffer at its end is the next message (or, after a response, a reason not to use
-//! the connection again).
+//! Data is split off the read buffer, never copied. The decoder takes exactly what belongs to the
+//! body; what is left in the buffer at its end is the next message (or, after a response, a reason
+//! not to use the connection again).
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -16,7 +16,8 @@ use super::{chunk, trailers};
 pub enum Decoded {
     /// Some bytes, never none.
     Data(Bytes),
-    /// The trailer fields, once, where there are any (RFC 9110 section 6.5). [`Decoded::End`] follows.
+    /// The trailer fields, once, where there are any (RFC 9110 section 6.5). [`Decoded::End`]
+    /// follows.
     Trailers(HeaderMap),
     /// The body is complete, now and on every later call.
     End,
@@ -54,7 +55,8 @@ impl BodyDecoder {
             Framing::Chunked => State::ChunkLine,
             Framing::UntilClose => State::UntilClose,
         };
-        // A trailer section has no request line, so the limit on its target must never be what is hit.
+        // A trailer section has no request line, so the limit on its target must never be what is
+        // hit.
         let trailer_limits = HeadLimits {
             target: usize::MAX,
             ..*trailer_limits
@@ -108,7 +110,8 @@ impl BodyDecoder {
         }
     }
 
-    /// The connection ended. Fine for a body that ends this way or was complete (RFC 9112 section 8).
+    /// The connection ended. Fine for a body that ends this way or was complete (RFC 9112 section
+    /// 8).
     pub fn eof(&mut self) -> Result<(), BodyError> {
         match self.state {
             State::UntilClose | State::End => {
@@ -119,7 +122,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether the body is complete. The last [`Decoded::Data`] of a Content-Length body already says so.
+    /// Whether the body is complete. The last [`Decoded::Data`] of a Content-Length body already
+    /// says so.
     pub fn is_end(&self) -> bool {
         matches!(self.state, State::End)
     }

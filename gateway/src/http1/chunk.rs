@@ -1,7 +1,7 @@
 //! The line in front of a chunk: its size and its extensions (RFC 9112 section 7.1).
 //!
-//! Extensions are checked and dropped. They are bounded in a line and over the body: a body of one-byte
-//! chunks with long extensions would otherwise cost far more than it carries.
+//! Extensions are checked and dropped. They are bounded in a line and over the body: a body of
+//! one-byte chunks with long extensions would otherwise cost far more than it carries.
 
 use super::BodyError;
 use super::fields::is_token_byte;

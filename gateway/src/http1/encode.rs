@@ -1,8 +1,8 @@
 //! Writes heads, chunks and trailers (RFC 9112 sections 3 to 7).
 //!
-//! The encoder owns the lines that frame a message: whatever Content-Length or Transfer-Encoding stands
-//! in a header map is ignored, and the one true line is written from [`Framing`]. Of a response it also
-//! owns Connection. So a caller cannot forward a peer's framing by accident.
+//! The encoder owns the lines that frame a message: whatever Content-Length or Transfer-Encoding
+//! stands in a header map is ignored, and the one true line is written from [`Framing`]. Of a
+//! response it also owns Connection. So a caller cannot forward a peer's framing by accident.
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
@@ -26,8 +26,8 @@ pub enum ConnectionHeader {
 /// Appends a request head (RFC 9112 section 3). Host comes first (RFC 9110 section 7.2).
 ///
 /// A byte of `target` that may not stand in one is percent-encoded, so no target can end the line.
-/// [`Framing::None`] writes no framing line; [`Framing::UntilClose`] does not exist for requests and is
-/// written as an empty body.
+/// [`Framing::None`] writes no framing line; [`Framing::UntilClose`] does not exist for requests
+/// and is written as an empty body.
 pub fn request_head(
     out: &mut BytesMut,
     method: &Method,
@@ -68,9 +68,9 @@ pub fn request_head(
 ///
 /// `framing` is what the client is told, see [`super::ResponseHead::announced`] and
 /// [`Framing::for_client`]; [`Framing::UntilClose`] implies [`ConnectionHeader::Close`].
-/// [`Framing::None`] writes no framing line, which is right only where a client expects no body: 1xx,
-/// 204, 304 and answers to HEAD. A 1xx head says nothing about the connection, except that 101 keeps the
-/// Connection of the map.
+/// [`Framing::None`] writes no framing line, which is right only where a client expects no body:
+/// 1xx, 204, 304 and answers to HEAD. A 1xx head says nothing about the connection, except that 101
+/// keeps the Connection of the map.
 pub fn response_head(
     out: &mut BytesMut,
     status: StatusCode,
@@ -102,8 +102,8 @@ pub fn response_head(
     out.put_slice(b"\r\n");
 }
 
-/// Appends the line in front of a chunk of `len` bytes (RFC 9112 section 7.1). `len` must not be zero,
-/// which would end the body.
+/// Appends the line in front of a chunk of `len` bytes (RFC 9112 section 7.1). `len` must not be
+/// zero, which would end the body.
 pub fn chunk_header(out: &mut BytesMut, len: usize) {
     debug_assert_ne!(len, 0, "an empty chunk ends the body");
     let mut digits = [0; 16];
@@ -123,8 +123,8 @@ pub fn chunk_end(out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// Appends the last chunk, the trailers, and the end of the body (RFC 9112 section 7.1.2). Fields that
-/// may not stand in a trailer section are left out.
+/// Appends the last chunk, the trailers, and the end of the body (RFC 9112 section 7.1.2). Fields
+/// that may not stand in a trailer section are left out.
 pub fn last_chunk_with_trailers(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {

@@ -1,4 +1,5 @@
-//! What can be wrong with a head or a body: every refusal of the codec with its status and its code.
+//! What can be wrong with a head or a body: every refusal of the codec with its status and its
+//! code.
 //!
 //! After any of these the connection must be closed: where the next message would begin is unknown.
 
@@ -8,8 +9,8 @@ use http::StatusCode;
 
 /// Why a head was refused.
 ///
-/// [`HeadError::status`] is the answer to a *client*. A response head with one of these errors is the
-/// upstream's fault and means 502 to the client, whatever the status here says.
+/// [`HeadError::status`] is the answer to a *client*. A response head with one of these errors is
+/// the upstream's fault and means 502 to the client, whatever the status here says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HeadError {
     /// A line does not end in CR LF, or one of the two stands alone (RFC 9112 section 2.2).
@@ -32,8 +33,8 @@ pub enum HeadError {
     HeadTooLarge,
     /// The head exceeds its limit of fields (RFC 6585 section 5).
     TooManyHeaders,
-    /// A field name is no token, is empty, is followed by white space, or a line is folded (RFC 9112
-    /// section 5).
+    /// A field name is no token, is empty, is followed by white space, or a line is folded (RFC
+    /// 9112 section 5).
     HeaderName,
     /// A field value has a control character (RFC 9110 section 5.5).
     HeaderValue,
@@ -43,8 +44,8 @@ pub enum HeadError {
     HostDuplicate,
     /// Host is no `host [":" port]` (RFC 9110 section 7.2).
     HostInvalid,
-    /// Host and the authority of the request target differ (RFC 9112 section 3.2.2, which would ignore
-    /// Host: a hop that does not would see another site).
+    /// Host and the authority of the request target differ (RFC 9112 section 3.2.2, which would
+    /// ignore Host: a hop that does not would see another site).
     HostMismatch,
     /// Content-Length is no plain decimal number (RFC 9110 section 8.6).
     ContentLength,

@@ -1,7 +1,7 @@
 //! The header fields of a head, and the few facts in them that say where the message ends.
 //!
-//! Values are slices of the head, nothing is copied; names go through the table of standard names in
-//! `http`. Fields that decide framing are read here and nowhere else.
+//! Values are slices of the head, nothing is copied; names go through the table of standard names
+//! in `http`. Fields that decide framing are read here and nowhere else.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -102,8 +102,9 @@ impl Facts {
         Ok(framing)
     }
 
-    /// The framing of a response to `method`, and the framing its fields announce, which is another one
-    /// where the status or the method forbids a body (RFC 9112 section 6.3, RFC 9110 section 8.6).
+    /// The framing of a response to `method`, and the framing its fields announce, which is another
+    /// one where the status or the method forbids a body (RFC 9112 section 6.3, RFC 9110 section
+    /// 8.6).
     pub(super) fn response_framing(
         &self,
         method: &Method,
@@ -131,8 +132,8 @@ impl Facts {
         !self.close && (version == Version::HTTP_11 || self.keep_alive)
     }
 
-    /// Whether the client waits for 100 before it sends its body. An HTTP/1.0 client never does (RFC
-    /// 9110 section 10.1.1).
+    /// Whether the client waits for 100 before it sends its body. An HTTP/1.0 client never does
+    /// (RFC 9110 section 10.1.1).
     pub(super) fn expects_continue(&self, version: Version) -> bool {
         self.expect_continue && version == Version::HTTP_11
     }
@@ -162,8 +163,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         .flatten()
 }
 
-/// Refuses everything but one `chunked` (RFC 9112 section 6.1). A list that would be understood if its
-/// other codings were known is "not implemented"; every other one has no reliable end.
+/// Refuses everything but one `chunked` (RFC 9112 section 6.1). A list that would be understood if
+/// its other codings were known is "not implemented"; every other one has no reliable end.
 fn check_codings(value: &[u8]) -> Result<(), HeadError> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
@@ -183,8 +184,8 @@ fn check_codings(value: &[u8]) -> Result<(), HeadError> {
 
 /// Whether the value stands behind its colon with at most one blank, and nothing follows it.
 ///
-/// RFC 9110 section 5.5 allows any white space around a value. For the two fields that decide framing
-/// nobody honest uses it, and hops that do not strip it all have read two messages for one.
+/// RFC 9110 section 5.5 allows any white space around a value. For the two fields that decide
+/// framing nobody honest uses it, and hops that do not strip it all have read two messages for one.
 fn is_plainly_set(head: &[u8], value: &[u8]) -> bool {
     let Some(start) = (value.as_ptr() as usize).checked_sub(head.as_ptr() as usize) else {
         return false;

@@ -15,14 +15,15 @@ pub(super) const MAX_METHOD: usize = 32;
 /// The longest target `http::Uri` can hold.
 const MAX_TARGET: usize = 65_534;
 
-/// Fields of the usual head. The table on the stack is filled for each head, so the usual one is small.
+/// Fields of the usual head. The table on the stack is filled for each head, so the usual one is
+/// small.
 const FEW_HEADERS: usize = 48;
 
 /// A request head that may be acted upon.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Method, target, version and fields. The fields still hold Content-Length and Transfer-Encoding;
-    /// [`super::encode`] ignores them.
+    /// Method, target, version and fields. The fields still hold Content-Length and
+    /// Transfer-Encoding; [`super::encode`] ignores them.
     pub parts: http::request::Parts,
     /// Where the body ends. Never [`Framing::UntilClose`].
     pub framing: Framing,
@@ -47,8 +48,8 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Whether this is an interim response, after which another head follows (RFC 9110 section 15.2).
-    /// 101 is none: after it the connection speaks another protocol.
+    /// Whether this is an interim response, after which another head follows (RFC 9110 section
+    /// 15.2). 101 is none: after it the connection speaks another protocol.
     pub fn is_interim(&self) -> bool {
         let status = self.parts.status;
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
@@ -59,7 +60,8 @@ impl ResponseHead {
 ///
 /// `None` means that more bytes are needed. A head that was read is gone from `buf`; what follows it
 /// stays. One CR LF before the request line is skipped (RFC 9112 section 2.2), a second is refused.
-/// Where heads may come in many pieces, [`HeadScan::request`] does not search from the start each time.
+/// Where heads may come in many pieces, [`HeadScan::request`] does not search from the start each
+/// time.
 pub fn parse_request(
     buf: &mut BytesMut,
     limits: &HeadLimits,
@@ -127,8 +129,8 @@ impl HeadScan {
     }
 }
 
-/// Takes the head out of the read buffer, by copy: a split would be shared with every header value for
-/// the life of the request, and the connection would need a new read buffer for each one.
+/// Takes the head out of the read buffer, by copy: a split would be shared with every header value
+/// for the life of the request, and the connection would need a new read buffer for each one.
 fn take_head(buf: &mut BytesMut, end: usize) -> Bytes {
     let head = Bytes::copy_from_slice(&buf[..end]);
     buf.advance(end);
@@ -203,8 +205,8 @@ fn response_with<const N: usize>(
     })
 }
 
-/// Refuses what `httparse` refuses, and a head that ends elsewhere than the scan said: `httparse` skips
-/// any number of empty lines before the start line.
+/// Refuses what `httparse` refuses, and a head that ends elsewhere than the scan said: `httparse`
+/// skips any number of empty lines before the start line.
 fn check_whole(
     parsed: httparse::Result<usize>,
     head: &[u8],
@@ -222,8 +224,8 @@ fn check_whole(
     }
 }
 
-/// Whether the start line has a well-formed version that is not ours, so that it is unsupported and not
-/// garbage.
+/// Whether the start line has a well-formed version that is not ours, so that it is unsupported and
+/// not garbage.
 fn names_other_version(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let is_other_version = |word: &[u8]| match word {

@@ -1,12 +1,13 @@
-//! The gateway's own HTTP/1.1 codec (RFC 9112): strict, sans-io, the same for clients and upstreams.
+//! The gateway's own HTTP/1.1 codec (RFC 9112): strict, sans-io, the same for clients and
+//! upstreams.
 //!
 //! It promises that a message is either refused or has exactly one reading, so that no two hops can
-//! disagree about where a request ends (request smuggling). Whatever is forwarded is written anew by
-//! [`encode`] from the parsed form; no framing byte of a peer is ever copied to the other side.
+//! disagree about where a request ends (request smuggling). Whatever is forwarded is written anew
+//! by [`encode`] from the parsed form; no framing byte of a peer is ever copied to the other side.
 //!
-//! Three parts: [`head`] turns bytes into a request or response head, [`body`] turns the bytes after it
-//! into data and trailers, [`encode`] writes both. None of them reads, waits or owns a socket: the
-//! caller brings a `BytesMut` and appends to it whatever arrived.
+//! Three parts: [`head`] turns bytes into a request or response head, [`body`] turns the bytes
+//! after it into data and trailers, [`encode`] writes both. None of them reads, waits or owns a
+//! socket: the caller brings a `BytesMut` and appends to it whatever arrived.
 
 mod authority;
 pub mod body;

@@ -1,16 +1,17 @@
 //! Finds the end of a head in a growing buffer, looking at each byte once.
 //!
 //! A client that sends its head byte by byte must not make the gateway parse it from the start each
-//! time, so nothing is parsed before the empty line is there. On the way every line feed is checked to
-//! follow a carriage return: `httparse` takes a bare one for a line end, other hops do not.
+//! time, so nothing is parsed before the empty line is there. On the way every line feed is checked
+//! to follow a carriage return: `httparse` takes a bare one for a line end, other hops do not.
 
 use super::{HeadError, HeadLimits};
 
-/// What a request line may have besides its target: a leading CR LF, method, blanks, version, CR LF.
+/// What a request line may have besides its target: a leading CR LF, method, blanks, version, CR
+/// LF.
 const REQUEST_LINE_REST: usize = 2 + super::head::MAX_METHOD + 2 + 8 + 2;
 
-/// How far the search for the end of a head came. Keep one for each connection side; it is ready for
-/// the next head after each one found.
+/// How far the search for the end of a head came. Keep one for each connection side; it is ready
+/// for the next head after each one found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct HeadScan {
     searched: usize,
@@ -50,7 +51,8 @@ impl HeadScan {
     }
 }
 
-/// The first line feed, eight bytes at a time: the usual head line is too short for wider steps to pay.
+/// The first line feed, eight bytes at a time: the usual head line is too short for wider steps to
+/// pay.
 fn find_line_feed(bytes: &[u8]) -> Option<usize> {
     const FEEDS: u64 = u64::from_ne_bytes([b'\n'; 8]);
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
@@ -58,7 +60,8 @@ fn find_line_feed(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let difference = u64::from_le_bytes(*word) ^ FEEDS;
-        // The lowest marked byte is a line feed; marks above it may be false (borrow), nobody looks.
+        // The lowest marked byte is a line feed; marks above it may be false (borrow), nobody
+        // looks.
         let marks = difference.wrapping_sub(LOW) & !difference & HIGH;
         if marks != 0 {
             return Some(index * 8 + marks.trailing_zeros() as usize / 8);

@@ -1,7 +1,7 @@
 //! The request target in its four forms (RFC 9112 section 3.2), and Host beside it.
 //!
-//! Which form is meant is decided by the method, never guessed: authority-form is for CONNECT and only
-//! for it, `*` for OPTIONS and only for it.
+//! Which form is meant is decided by the method, never guessed: authority-form is for CONNECT and
+//! only for it, `*` for OPTIONS and only for it.
 
 use bytes::Bytes;
 use http::uri::Scheme;
@@ -20,8 +20,8 @@ pub(super) fn parse(method: &Method, raw: &str, head: &Bytes) -> Result<Uri, Hea
 
 /// Checks Host on its own and against the authority in the target, where there is one.
 ///
-/// RFC 9112 section 3.2.2 lets the target win over Host. A hop that reads Host instead would see another
-/// site, so a disagreement is refused. HTTP/1.0 may leave Host out.
+/// RFC 9112 section 3.2.2 lets the target win over Host. A hop that reads Host instead would see
+/// another site, so a disagreement is refused. HTTP/1.0 may leave Host out.
 pub(super) fn check_host(
     uri: &Uri,
     host: Option<&HeaderValue>,
@@ -51,9 +51,9 @@ pub(super) fn check_host(
 
 /// Whether this byte may stand in a target as it is.
 ///
-/// RFC 3986 characters, and the four that the URL standard of browsers leaves raw in a query although
-/// RFC 3986 does not: nobody reads them as structure. Not `#` (a fragment is never sent), not `\` (some
-/// read it as `/`), not `"`, `<`, `>`.
+/// RFC 3986 characters, and the four that the URL standard of browsers leaves raw in a query
+/// although RFC 3986 does not: nobody reads them as structure. Not `#` (a fragment is never sent),
+/// not `\` (some read it as `/`), not `"`, `<`, `>`.
 pub(super) fn is_target_byte(byte: u8) -> bool {
     TARGET_BYTES[usize::from(byte)]
 }
@@ -82,7 +82,8 @@ fn has_form_of(method: &Method, raw: &str) -> bool {
         return false;
     };
     let known = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
-    // A query right behind the authority is legal and never sent; `Uri` would keep it without its slash.
+    // A query right behind the authority is legal and never sent; `Uri` would keep it without its
+    // slash.
     let end = rest.find('/').unwrap_or(rest.len());
     known && Authority::parse(&rest.as_bytes()[..end]).is_some()
 }

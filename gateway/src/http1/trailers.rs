@@ -1,9 +1,9 @@
 //! Trailer sections (RFC 9110 section 6.5): fields after the last chunk.
 //!
-//! A trailer may end up among the headers of a recipient that merges them, so a field that could change
-//! what was already decided must not get through. Fields of framing, routing and the connection are
-//! refused: nobody honest sends them. Fields of authentication, content and request control are
-//! dropped, as RFC 9110 section 6.5.1 lets a recipient do; the rest passes.
+//! A trailer may end up among the headers of a recipient that merges them, so a field that could
+//! change what was already decided must not get through. Fields of framing, routing and the
+//! connection are refused: nobody honest sends them. Fields of authentication, content and request
+//! control are dropped, as RFC 9110 section 6.5.1 lets a recipient do; the rest passes.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
@@ -75,7 +75,8 @@ pub(super) fn rule(name: &HeaderName) -> TrailerRule {
     }
 }
 
-/// Names `http` has no constant for: hop-by-hop leftovers, and everything that says who the client is.
+/// Names `http` has no constant for: hop-by-hop leftovers, and everything that says who the client
+/// is.
 fn rule_by_text(name: &str) -> TrailerRule {
     let identity = ["x-forwarded-", "x-real-ip", "client-cert", "x-request-id"];
     let hop = ["keep-alive", "proxy-connection", "http2-settings"];

@@ -259,7 +259,8 @@ fn a_body_that_is_cut_off_is_truncated() {
 
 #[test]
 fn a_chunked_body_takes_exactly_its_own_bytes() {
-    let raw = b"5\r\nhello\r\n1;a;b=c;d=\"e\\\" ;\"\r\n \r\n00A\r\n0123456789\r\n000;z\r\nX: y\r\n\r\n0\r\n\r\n";
+    let raw = b"5\r\nhello\r\n1;a;b=c;d=\"e\\\" ;\"\r\n \r\n\
+        00A\r\n0123456789\r\n000;z\r\nX: y\r\n\r\n0\r\n\r\n";
     let (data, trailers, rest) = decode(Framing::Chunked, raw).unwrap();
     assert_eq!(data, b"hello 0123456789");
     assert_eq!(trailers["x"], "y");

@@ -175,7 +175,8 @@ proptest! {
 
     #[test]
     fn a_request_head_is_read_as_it_was_written(
-        method in "[A-Z]{1,12}", target in "/[a-z0-9/._~!$&'()*+,;=:@%-]{0,80}(\\?[a-z0-9/?&=|]{0,40})?",
+        method in "[A-Z]{1,12}",
+        target in "/[a-z0-9/._~!$&'()*+,;=:@%-]{0,80}(\\?[a-z0-9/?&=|]{0,40})?",
         fields in fields(), framing in framing(),
     ) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -230,7 +231,10 @@ proptest! {
 
     #[test]
     fn where_a_body_is_cut_never_matters(
-        pieces in vec(select(vec!["0", "5", "\r\n", "hello", ";a", "=b", "\n", "x: y", "\"", " "]), 0..12),
+        pieces in vec(
+            select(vec!["0", "5", "\r\n", "hello", ";a", "=b", "\n", "x: y", "\"", " "]),
+            0..12,
+        ),
         cuts in vec(any::<Index>(), 0..4),
     ) {
         let raw = pieces.concat().into_bytes();
