@@ -9,13 +9,15 @@ use serde::Deserialize;
 use crate::admin::{RawAdmin, RawLog};
 use crate::certificate::{RawKeys, Tokens};
 use crate::check::{Check, Names};
+use crate::forwarding::RawForwarding;
 use crate::hsm::RawHsm;
 use crate::limits::{RawLimits, RawTimeouts};
 use crate::listener::{Draft, RawListener, distinct_addresses};
-use crate::policy::{RawRole, RawRule};
+use crate::policy::RawRule;
+use crate::role::RawRole;
 use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
-use crate::upstream::{RawForwarding, RawUpstream};
+use crate::upstream::RawUpstream;
 use crate::value::Number;
 use crate::{Config, Hsm, Located, Role, Rule, Timeouts, Upstream};
 
@@ -225,10 +227,14 @@ fn policy(
     };
     let rule_names = tables.iter().enumerate().map(rule_name).collect();
     Names::new(check, "rule", rule_names);
-    let served: Vec<_> = sites
+    let mut served: Vec<_> = sites
         .iter()
         .flat_map(|site| site.hosts.iter().cloned())
         .collect();
+    if !sites.iter().all(|site| site.hosts_are_known) {
+        // A host that no site seems to have may be one that could not be read.
+        served.clear();
+    }
     let mut rules = Vec::new();
     for (at, raw) in tables.into_iter().enumerate() {
         rules.push(raw.value.check(check, (&raw.span, at + 1), &names, &served));

@@ -8,11 +8,14 @@
 mod admin;
 mod certificate;
 mod client_cert;
+mod forwarding;
 mod host;
 mod hsm;
 mod limits;
 mod listener;
+mod path;
 mod policy;
+mod role;
 mod route;
 mod site;
 mod tls;
@@ -39,17 +42,20 @@ pub use admin::{Admin, Log, LogTarget};
 pub use certificate::{Certificate, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
 pub use error::{ConfigError, ConfigErrors};
+pub use forwarding::{Forwarding, IpNet};
 pub use hsm::{Hsm, PinSource, TokenSelector};
 pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
-pub use policy::{Action, PathPattern, Role, RoleRef, Rule};
+pub use path::PathPattern;
+pub use policy::{Action, RoleRef, Rule};
+pub use role::Role;
 pub use route::Route;
 pub use schema::schema;
 pub use site::{HostPattern, Site};
 pub use source::SourceMap;
 pub use span::Located;
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
-pub use upstream::{Endpoint, Forwarding, IpNet, Upstream, UpstreamProtocol};
+pub use upstream::{Endpoint, Upstream, UpstreamProtocol};
 
 /// The whole checked configuration.
 #[derive(Debug, Clone)]

@@ -1,28 +1,14 @@
-//! `[[role]]` and `[[rule]]`: who may do what. Nothing is allowed without a rule; deny wins.
+//! `[[rule]]`: who may do what. Nothing is allowed without a rule; deny wins.
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
 use crate::host::parse_pattern;
+use crate::path::path_pattern;
+use crate::role::patterns;
 use crate::schema::one_or_many;
 use crate::value::{did_you_mean, quoted};
-use crate::{HostPattern, Located};
-
-/// A named group of identities: an identity has the role when any one of the patterns matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Role {
-    /// Unique; `anyone` and `verified` are reserved.
-    pub name: String,
-    /// SPIFFE IDs, exact (`spiffe://td/ns/a`) or with a last segment `*` that matches one segment, or `**`
-    /// that matches one or more segments.
-    pub spiffe: Vec<String>,
-    /// DNS SANs, exact or with a leftmost `*` label. Lower case.
-    pub dns: Vec<String>,
-    /// Subject common names, exact.
-    pub common_name: Vec<String>,
-    /// SHA-256 of the leaf certificate (DER).
-    pub sha256: Vec<[u8; 32]>,
-}
+use crate::{HostPattern, Located, PathPattern};
 
 /// Who a rule is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,45 +48,6 @@ pub enum Action {
     Deny,
 }
 
-/// A path pattern; matching is on the canonical path, by whole segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathPattern {
-    /// `/a/b`: exactly this path.
-    Exact(String),
-    /// `/a/**`: `/a`, `/a/` and everything below. The value is without the trailing `/**` ("" for `/**`).
-    Prefix(String),
-}
-
-impl PathPattern {
-    /// How it is written in the file.
-    pub fn text(&self) -> String {
-        match self {
-            PathPattern::Exact(path) => path.clone(),
-            PathPattern::Prefix(path) => format!("{path}/**"),
-        }
-    }
-}
-
-/// `[[role]]` as written.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawRole {
-    /// Name. Required.
-    name: Option<Located<String>>,
-    /// SPIFFE IDs, exact, or with `*` (one segment) or `**` (one or more) as last segment.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    spiffe: Option<Vec<Located<String>>>,
-    /// DNS names of the certificate, exact, or with a leftmost `*` label.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    dns: Option<Vec<Located<String>>>,
-    /// Subject common names, exact.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    common_name: Option<Vec<Located<String>>>,
-    /// SHA-256 of the client certificate (DER), in hex, with or without colons.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    sha256: Option<Vec<Located<String>>>,
-}
-
 /// `[[rule]]` as written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -124,55 +71,12 @@ pub(crate) struct RawRule {
     action: Option<Located<Action>>,
 }
 
-/// Role names that are there without a table.
-const RESERVED: [&str; 2] = ["anyone", "verified"];
-
-impl RawRole {
-    /// The name, for [`Names`].
-    pub(crate) fn name(&self) -> Option<Located<String>> {
-        self.name.clone()
-    }
-
-    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span) -> Option<Role> {
-        let name = check.required(table, "name", self.name);
-        if let Some(name) = name
-            .as_ref()
-            .filter(|name| RESERVED.contains(&name.value.as_str()))
-        {
-            let message = format!("{} is a role that is always there", quoted(&name.value));
-            check.error(&name.span, message).help("choose another name");
-        }
-        let lists = [&self.spiffe, &self.dns, &self.common_name, &self.sha256];
-        let empty = lists
-            .iter()
-            .all(|list| list.as_ref().is_none_or(Vec::is_empty));
-        let lost = ["spiffe", "dns", "common_name", "sha256"]
-            .iter()
-            .any(|key| check.lost_key(table, key));
-        if empty && !lost {
-            check
-                .error(table, "this role matches nobody: it has no pattern")
-                .help("add at least one of `spiffe`, `dns`, `common_name` and `sha256`");
-        }
-        Some(Role {
-            spiffe: patterns(check, self.spiffe, parse_spiffe),
-            dns: patterns(check, self.dns, parse_dns),
-            common_name: patterns(check, self.common_name, |text| match text.is_empty() {
-                true => Err("a common name is not empty"),
-                false => Ok(text.to_owned()),
-            }),
-            sha256: patterns(check, self.sha256, parse_sha256),
-            name: name?.value,
-        })
-    }
-}
-
 impl RawRule {
     pub(crate) fn name(&self) -> Option<Located<String>> {
         self.name.clone()
     }
 
-    /// `served` are the hosts of all sites.
+    /// `served` are the hosts of all sites, or none when they are not all known.
     pub(crate) fn check(
         self,
         check: &mut Check<'_>,
@@ -228,26 +132,6 @@ impl RawRule {
     }
 }
 
-fn patterns<T>(
-    check: &mut Check<'_>,
-    written: Option<Vec<Located<String>>>,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Vec<T> {
-    let mut patterns = Vec::new();
-    for text in written.unwrap_or_default() {
-        match parse(&text.value) {
-            Ok(pattern) => patterns.push(pattern),
-            Err(problem) => {
-                check.error(
-                    &text.span,
-                    format!("{} does not work: {problem}", quoted(&text.value)),
-                );
-            }
-        }
-    }
-    patterns
-}
-
 /// A host no site has is a mistake that would make a deny rule do nothing.
 fn rule_host(
     check: &mut Check<'_>,
@@ -279,111 +163,6 @@ fn rule_host(
             .help(help);
     }
     Some(host)
-}
-
-fn path_pattern(check: &mut Check<'_>, text: &Located<String>) -> Option<PathPattern> {
-    let (path, below) = match text.value.strip_suffix("/**") {
-        Some(path) => (path, true),
-        None => (text.value.as_str(), false),
-    };
-    if path.contains('*') {
-        check
-            .error(
-                &text.span,
-                "`**` stands only as the whole last segment of a path, and `*` nowhere",
-            )
-            .help("write \"/a/**\" for `/a` and everything below it");
-        return None;
-    }
-    if below && path.is_empty() {
-        return Some(PathPattern::Prefix(String::new()));
-    }
-    check_path(check, &text.with(path.to_owned()))?;
-    let path = path.to_owned();
-    Some(if below {
-        PathPattern::Prefix(path)
-    } else {
-        PathPattern::Exact(path)
-    })
-}
-
-/// A path in the form requests are compared in. Anything else would never match, or match something else.
-pub(crate) fn check_path(check: &mut Check<'_>, path: &Located<String>) -> Option<()> {
-    let text = path.value.as_str();
-    let dots = text
-        .split('/')
-        .any(|segment| segment == "." || segment == "..");
-    let problem = match text {
-        _ if !text.starts_with('/') => "a path begins with `/`",
-        _ if dots => "a path has no `.` or `..` segments: requests are compared without them",
-        _ if text.contains("//") => "a path has no empty segments (`//`)",
-        _ if text.contains('%') => "a path is written without percent-encoding",
-        _ if text.contains(';') => "a path has no parameters (`;`)",
-        _ if text.contains('\\') => "a path has no backslash",
-        _ if text.contains(['?', '#']) => "a path has no query and no fragment",
-        _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            "a path has only printable ASCII characters"
-        }
-        _ => return Some(()),
-    };
-    check.error(&path.span, problem);
-    None
-}
-
-fn parse_spiffe(text: &str) -> Result<String, &'static str> {
-    let rest = text
-        .strip_prefix("spiffe://")
-        .ok_or("a SPIFFE ID begins with `spiffe://`")?;
-    let (domain, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let in_domain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
-    if domain.is_empty() || domain.len() > 255 || !domain.bytes().all(in_domain) {
-        return Err("a trust domain has lower-case letters, digits, `.`, `-` and `_`");
-    }
-    if path.is_empty() && !rest.contains('/') {
-        return Ok(text.to_owned());
-    }
-    let segments: Vec<_> = path.split('/').collect();
-    let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    for (index, segment) in segments.iter().enumerate() {
-        if matches!(*segment, "*" | "**") && index + 1 == segments.len() {
-            continue;
-        }
-        if segment.contains('*') {
-            return Err("`*` and `**` stand only as the whole last segment");
-        }
-        if segment.is_empty() || matches!(*segment, "." | "..") || !segment.bytes().all(in_path) {
-            return Err("the segments of a SPIFFE ID have letters, digits, `.`, `-` and `_`");
-        }
-    }
-    Ok(text.to_owned())
-}
-
-fn parse_dns(text: &str) -> Result<String, &'static str> {
-    match parse_pattern(text)? {
-        HostPattern::Any => Err("it would match every certificate; use the role `verified`"),
-        HostPattern::Exact(host) if host.parse::<std::net::IpAddr>().is_ok() => {
-            Err("an address is no DNS name")
-        }
-        pattern => Ok(pattern.text()),
-    }
-}
-
-fn parse_sha256(text: &str) -> Result<[u8; 32], &'static str> {
-    const SHAPE: &str = "a SHA-256 has 64 hex digits, with or without colons between bytes";
-    let digits = match text.len() {
-        64 => text.to_owned(),
-        95 if text.bytes().skip(2).step_by(3).all(|byte| byte == b':') => text.replace(':', ""),
-        _ => return Err(SHAPE),
-    };
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(SHAPE);
-    }
-    let mut sha256 = [0; 32];
-    for (index, byte) in sha256.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| SHAPE)?;
-    }
-    Ok(sha256)
 }
 
 fn parse_method(text: &str) -> Result<String, &'static str> {

@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
-use crate::policy::check_path;
+use crate::path::check_path;
 use crate::upstream::endpoint;
 use crate::{Located, Upstream};
 

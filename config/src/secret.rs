@@ -14,6 +14,26 @@ const HARMLESS: [&str; 7] = [
     "module", "slot", "token", "serial", "sessions", "queue", "deadline",
 ];
 
+/// Whose keys a value stands among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// `[hsm]` and below: what is not known to be harmless may be a PIN.
+    Hsm,
+    /// Elsewhere only what is called a secret is one.
+    Other,
+}
+
+impl Section {
+    /// By the first part of a table's name.
+    pub(crate) fn of(root: &str) -> Self {
+        if root == "hsm" {
+            Section::Hsm
+        } else {
+            Section::Other
+        }
+    }
+}
+
 /// The ranges (global) of values in a parsed table that may be secrets.
 pub(crate) fn in_table(text: &str, table: &DeTable<'_>, base: usize) -> Vec<Range<usize>> {
     let mut found = Finder {
@@ -22,8 +42,8 @@ pub(crate) fn in_table(text: &str, table: &DeTable<'_>, base: usize) -> Vec<Rang
         masks: Vec::new(),
     };
     for (key, value) in table {
-        let in_hsm = key.get_ref() == "hsm";
-        found.value(key.get_ref(), value.get_ref(), value.span(), in_hsm);
+        let section = Section::of(key.get_ref());
+        found.value(key.get_ref(), value.get_ref(), value.span(), section);
     }
     found.masks.dedup();
     found.masks
@@ -33,14 +53,15 @@ pub(crate) fn in_table(text: &str, table: &DeTable<'_>, base: usize) -> Vec<Rang
 pub(crate) fn in_broken_text(
     text: &str,
     statement: &Range<usize>,
-    in_hsm: bool,
+    section: Section,
     base: usize,
 ) -> Option<Range<usize>> {
     let written = &text[statement.clone()];
     let harmless = written
         .split_once('=')
         .is_some_and(|(key, rest)| HARMLESS.contains(&key.trim()) && !rest.contains('='));
-    let risky = is_secret_name(written) || (in_hsm && !harmless && !is_header(written));
+    let risky =
+        is_secret_name(written) || (section == Section::Hsm && !harmless && !is_header(written));
     if !risky {
         return None;
     }
@@ -69,12 +90,12 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn value(&mut self, key: &str, value: &DeValue<'_>, span: Range<usize>, in_hsm: bool) {
+    fn value(&mut self, key: &str, value: &DeValue<'_>, span: Range<usize>, section: Section) {
         let risky = is_secret_name(key);
         match value {
             DeValue::Table(table) => {
                 for (inner, value) in table {
-                    let known = !in_hsm
+                    let known = section == Section::Other
                         || matches!(value.get_ref(), DeValue::Table(_))
                         || inner.get_ref() == "pin"
                         || HARMLESS.contains(&inner.get_ref().as_ref());
@@ -83,12 +104,12 @@ impl Finder<'_> {
                     }
                     // Below a risky key everything is a leaf of the secret.
                     let name = if risky { key } else { inner.get_ref() };
-                    self.value(name, value.get_ref(), value.span(), in_hsm);
+                    self.value(name, value.get_ref(), value.span(), section);
                 }
             }
             DeValue::Array(items) => {
                 for item in items.iter() {
-                    self.value(key, item.get_ref(), item.span(), in_hsm);
+                    self.value(key, item.get_ref(), item.span(), section);
                 }
             }
             DeValue::String(text) if text.contains("pin-value") => self.mask(span),

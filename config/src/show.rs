@@ -2,12 +2,12 @@
 //!
 //! It loads back to the same configuration, and it holds no secret, because the configuration holds none.
 
-use std::fmt::{Display, Write};
-use std::path::Path;
-use std::time::Duration;
+mod page;
 
-use crate::env::escape;
-use crate::value::{duration_text, size_text};
+use std::path::Path;
+
+use self::page::{Page, list, quote};
+use crate::value::size_text;
 use crate::{
     Action, Certificate, Config, Endpoint, Hsm, KeySource, Listener, ListenerKind, LogTarget,
     PinSource, Role, RoleRef, Rule, Site, TokenSelector, Upstream, UpstreamProtocol,
@@ -43,47 +43,7 @@ impl Config {
     }
 }
 
-/// TOML in the making.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
 impl Page {
-    fn table(&mut self, name: &str) {
-        self.header("[", name, "]");
-    }
-
-    fn item(&mut self, name: &str) {
-        self.header("[[", name, "]]");
-    }
-
-    fn header(&mut self, open: &str, name: &str, close: &str) {
-        let gap = if self.text.is_empty() { "" } else { "\n" };
-        // Writing to a string cannot fail, here and below.
-        let _ = writeln!(self.text, "{gap}{open}{name}{close}");
-    }
-
-    /// `value` is TOML already.
-    fn key(&mut self, key: &str, value: impl Display) {
-        let _ = writeln!(self.text, "{key} = {value}");
-    }
-
-    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
-        self.key(key, list(values));
-    }
-
-    /// A list that means "any" when it is not there.
-    fn list_unless_empty(&mut self, key: &str, values: impl ExactSizeIterator<Item = String>) {
-        if values.len() > 0 {
-            self.list(key, values);
-        }
-    }
-
-    fn duration(&mut self, key: &str, duration: Duration) {
-        self.key(key, quote(duration_text(duration)));
-    }
-
     fn hsm(&mut self, hsm: &Hsm) {
         self.table(&format!("hsm.{}", quote(&hsm.name)));
         self.key("module", path(&hsm.module));
@@ -321,11 +281,6 @@ impl Page {
     }
 }
 
-/// A TOML string that loads back to `value`.
-fn quote<T: Display>(value: T) -> String {
-    toml::Value::String(escape(&value.to_string())).to_string()
-}
-
 fn path(path: &Path) -> String {
     quote(path.display())
 }
@@ -341,8 +296,4 @@ fn target(target: &LogTarget) -> String {
         LogTarget::Stderr => quote("stderr"),
         LogTarget::File(file) => path(file),
     }
-}
-
-fn list(values: impl Iterator<Item = String>) -> String {
-    format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }

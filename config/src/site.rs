@@ -82,6 +82,8 @@ pub(crate) struct Surroundings<'a> {
 /// A site, and what others want to know of it even when it has mistakes.
 pub(crate) struct CheckedSite {
     pub(crate) hosts: Vec<Located<HostPattern>>,
+    /// Whether each of its hosts could be read.
+    pub(crate) hosts_are_known: bool,
     /// Indices of its listeners; `None` for a name that no https listener has.
     pub(crate) listeners: Vec<Option<usize>>,
     pub(crate) site: Site,
@@ -105,7 +107,9 @@ impl RawSite {
         around: &mut Surroundings<'_>,
     ) -> CheckedSite {
         let name = self.name().map_or_else(String::new, |name| name.value);
+        let written = self.hosts.as_ref().map(Vec::len);
         let hosts = hosts(check, table, self.hosts);
+        let hosts_are_known = written == Some(hosts.len()) && !check.lost_key(table, "hosts");
         let listeners = listeners(check, table, self.listeners, around);
         let own = self.client_cert.and_then(|raw| {
             raw.value
@@ -138,6 +142,7 @@ impl RawSite {
         };
         CheckedSite {
             hosts,
+            hosts_are_known,
             listeners,
             site,
         }
@@ -180,7 +185,16 @@ fn listeners(
     let Some(written) = written else {
         let all = around.listeners.iter().enumerate();
         let https = all.filter(|(_, draft)| draft.protocol == Protocol::Https);
-        return https.map(|(at, _)| Some(at)).collect();
+        let https: Vec<_> = https.map(|(at, _)| Some(at)).collect();
+        if https.is_empty() && !around.listeners.is_empty() && !check.lost_tables() {
+            check
+                .error(
+                    table,
+                    "this site is never served: there is no https listener",
+                )
+                .help("add a `[[listener]]` with `protocol = \"https\"` (the default)");
+        }
+        return https;
     };
     check.distinct(&written, "this listener");
     if written.is_empty() {

@@ -3,6 +3,7 @@
 //! File k begins at a base offset, so one range names a file, a line and a column. What may be a secret is
 //! marked here, and no excerpt shows it: the rest of the crate, and the rooms above, cannot print a PIN.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,6 @@ pub struct SourceMap {
 }
 
 /// One file.
-#[derive(Debug)]
 pub(crate) struct SourceFile {
     /// As the operator would write it.
     pub(crate) path: PathBuf,
@@ -132,6 +132,16 @@ impl SourceMap {
         let after = self.files.partition_point(|file| file.base <= span.start);
         let file = self.files.get(after.checked_sub(1)?)?;
         (span.start <= file.base + file.text.len()).then_some(file)
+    }
+}
+
+// The text may hold a secret, so it is not part of the debug form.
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceFile")
+            .field("path", &self.path)
+            .field("base", &self.base)
+            .finish_non_exhaustive()
     }
 }
 
@@ -266,6 +276,7 @@ mod tests {
             "{text}"
         );
         assert_eq!((error.line(), error.column()), (Some(1), Some(13)));
+        assert!(!format!("{sources:?}{error:?}").contains("1234"));
         let after = sources.report(21..22, "no", None);
         assert_eq!(
             after.excerpt.as_ref().map(|e| &e.text[e.marked.clone()]),

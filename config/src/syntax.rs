@@ -12,11 +12,13 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::DeTable;
 
-use crate::secret;
+use crate::secret::{self, Section};
 use crate::source::Diagnostic;
 
 /// A statement may be this many statement-like lines long (a multi-line array or string that looks like keys).
 const STATEMENT_LINES_MAX: usize = 256;
+/// After so many broken statements the rest of the file is not read: it is something else than TOML.
+const BROKEN_STATEMENTS_MAX: usize = 100;
 
 /// A text without its broken statements.
 pub(crate) struct Sound<'a> {
@@ -62,7 +64,7 @@ pub(crate) fn sound<'a>(text: &'a str, base: usize, lost: &mut Lost) -> Sound<'a
         sound.masks.extend(secret::in_broken_text(
             text,
             &statement.range,
-            statement.in_hsm,
+            statement.section,
             base,
         ));
     }
@@ -99,8 +101,8 @@ struct Broken {
     /// Offset of the header above it (0 for the root) and its key, when that can be seen.
     table: usize,
     key: Option<String>,
-    is_header: bool,
-    in_hsm: bool,
+    loses_tables: bool,
+    section: Section,
     /// Up to here everything belongs to a broken header and is not read.
     blank_until: usize,
 }
@@ -113,7 +115,7 @@ impl Broken {
     }
 
     fn remember(&self, base: usize, lost: &mut Lost) {
-        lost.tables |= self.is_header;
+        lost.tables |= self.loses_tables;
         if let Some(key) = &self.key {
             lost.key(base + self.table, key);
         }
@@ -155,18 +157,22 @@ fn broken_statements(text: &str) -> Vec<Broken> {
                 index += 1;
             }
         }
-        let in_hsm = root_name(header) == "hsm";
+        let section = Section::of(root_name(header));
         let key = (!is_header).then(|| key_of(line)).flatten();
-        let blank_until = end_of(index);
+        let is_last = broken.len() + 1 == BROKEN_STATEMENTS_MAX;
+        let blank_until = if is_last { text.len() } else { end_of(index) };
         broken.push(Broken {
             range,
             error,
             table,
             key,
-            is_header,
-            in_hsm,
+            loses_tables: is_header || is_last,
+            section,
             blank_until,
         });
+        if is_last {
+            break;
+        }
     }
     broken
 }
@@ -241,4 +247,60 @@ fn blanked(text: &str, broken: &[Broken]) -> String {
     }
     // Whole characters were replaced, byte by byte, so this cannot lose anything.
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `offset message` of every broken statement, and what is left.
+    fn sound_of(text: &str) -> (Vec<usize>, String) {
+        let sound = sound(text, 0, &mut Lost::default());
+        let places = sound
+            .diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.span.start);
+        let left: Vec<_> = sound.text.split_whitespace().collect();
+        (places.collect(), left.join(" "))
+    }
+
+    #[test]
+    fn a_broken_statement_costs_itself_and_nothing_else() {
+        assert_eq!(sound_of("a = \"x\nb = 1\n"), (vec![6], "b = 1".to_owned()));
+        assert_eq!(sound_of("a = [1, 2\n[t]\nb = 1\n").1, "[t] b = 1");
+        assert_eq!(sound_of("a = x\nb = y\nc = 1\n").0.len(), 2);
+    }
+
+    #[test]
+    fn a_broken_header_costs_its_table_and_what_is_below_it() {
+        let text = "[ok]\na = 1\n[[bad]\nb = 1\n[[bad.below]]\nc = 1\n[next]\nd = 1\n";
+        let mut lost = Lost::default();
+        let sound = sound(text, 0, &mut lost);
+        let left: Vec<_> = sound.text.split_whitespace().collect();
+        assert_eq!(left.join(" "), "[ok] a = 1 [next] d = 1");
+        assert!(lost.tables && sound.diagnostics.len() == 1);
+    }
+
+    #[test]
+    fn lines_inside_lists_and_strings_are_no_statements() {
+        let text = "a = [\n[1],\n{ b = 2 },\n]\nc = \"\"\"\n[x]\ny = z\n\"\"\"\nd = broken\n";
+        assert_eq!(sound_of(text).0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_toml_at_all_ends_soon() {
+        let (places, left) = sound_of(&"a = b = c\n".repeat(100_000));
+        assert_eq!((places.len(), left.as_str()), (BROKEN_STATEMENTS_MAX, ""));
+        assert_eq!(
+            sound_of(&"a = [\n".repeat(2_000)).0.len(),
+            BROKEN_STATEMENTS_MAX
+        );
+    }
+
+    #[test]
+    fn what_was_lost_is_remembered() {
+        let mut lost = Lost::default();
+        sound("x = 1\n[t]\na = b\n", 10, &mut lost);
+        assert!(lost.has(16, "a") && !lost.has(10, "a") && !lost.tables);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod mistakes;
+mod policy_refusals;
 mod refusals;
 mod secrets;
 mod shipped;

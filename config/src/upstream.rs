@@ -1,5 +1,4 @@
-//! `[upstream.NAME]` and `[forwarding]`: where requests go and what goes with them.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+//! `[upstream.NAME]`: where requests go.
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -54,49 +53,6 @@ pub enum UpstreamProtocol {
     Http2,
 }
 
-/// `[forwarding]`: what upstreams are told about the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forwarding {
-    /// Peers whose `Forwarded`, `X-Forwarded-*` and request ids are kept and appended to. Default none.
-    pub trusted_hops: Vec<IpNet>,
-    /// Send `X-Forwarded-Client-Cert`. Default true.
-    pub xfcc: bool,
-    /// Send `X-Forwarded-For`, `-Proto`, `-Host`. Default true.
-    pub x_forwarded: bool,
-    /// Send `Forwarded` (RFC 7239). Default true.
-    pub forwarded: bool,
-}
-
-/// An address block, `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IpNet {
-    /// Network address, host bits zero.
-    pub address: IpAddr,
-    /// Prefix length.
-    pub prefix: u8,
-}
-
-impl IpNet {
-    /// Whether `ip` lies in this block. IPv4-mapped IPv6 addresses count as IPv4.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                u32::from(net) == u32::from(ip) & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                u128::from(net) == u128::from(ip) & mask
-            }
-            _ => false,
-        }
-    }
-}
-
 /// `[upstream.NAME]` as written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -121,20 +77,6 @@ pub(crate) struct RawUpstream {
     connections: Option<Located<Number>>,
     /// Requests that may wait for a connection.
     pending: Option<Located<Number>>,
-}
-
-/// `[forwarding]` as written.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawForwarding {
-    /// Address blocks of proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` are kept.
-    trusted_hops: Option<Vec<Located<String>>>,
-    /// Send `X-Forwarded-Client-Cert`.
-    xfcc: Option<bool>,
-    /// Send `X-Forwarded-For`, `-Proto` and `-Host`.
-    x_forwarded: Option<bool>,
-    /// Send `Forwarded` (RFC 7239).
-    forwarded: Option<bool>,
 }
 
 /// Connections and waiting requests beyond what a process can hold.
@@ -273,66 +215,4 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
             None
         }
     }
-}
-
-impl RawForwarding {
-    pub(crate) fn check(self, check: &mut Check<'_>) -> Forwarding {
-        let hops = self.trusted_hops.unwrap_or_default();
-        let mut trusted_hops = Vec::new();
-        for text in hops {
-            match parse_net(&text.value) {
-                Ok(net) => trusted_hops.push(net),
-                Err(problem) => {
-                    check.error(
-                        &text.span,
-                        format!("{} is no address block: {problem}", quoted(&text.value)),
-                    );
-                }
-            }
-        }
-        Forwarding {
-            trusted_hops,
-            xfcc: self.xfcc.unwrap_or(true),
-            x_forwarded: self.x_forwarded.unwrap_or(true),
-            forwarded: self.forwarded.unwrap_or(true),
-        }
-    }
-}
-
-/// Reads `10.0.0.0/8`, or one address.
-fn parse_net(text: &str) -> Result<IpNet, String> {
-    const SHAPE: &str = "write \"10.0.0.0/8\", \"2001:db8::/32\" or one address";
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| SHAPE)?;
-    if address != address.to_canonical() {
-        return Err("write an IPv4-mapped address as IPv4".to_owned());
-    }
-    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = match prefix {
-        None => bits,
-        Some(digits) => digits
-            .parse()
-            .ok()
-            .filter(|prefix| *prefix <= bits)
-            .ok_or(SHAPE)?,
-    };
-    let network: IpAddr = match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0);
-            Ipv4Addr::from(u32::from(v4) & mask).into()
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0);
-            Ipv6Addr::from(u128::from(v6) & mask).into()
-        }
-    };
-    if network != address {
-        return Err(format!(
-            "it is longer than its prefix; the block is \"{network}/{prefix}\""
-        ));
-    }
-    Ok(IpNet { address, prefix })
 }

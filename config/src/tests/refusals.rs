@@ -1,21 +1,22 @@
-//! Each semantic mistake, made alone in a good configuration, is the one error, at its place.
+//! Each mistake in tokens, names, listeners, sites and limits, made alone in a good configuration, is the one
+//! error, at its place.
 
 use super::{GOOD, load, told};
 
 /// Replaces `from` in the good configuration and expects exactly one error.
-fn refused(from: &str, to: &str, error: &str) {
+pub(super) fn refused(from: &str, to: &str, error: &str) {
     assert!(GOOD.contains(from), "{from}");
     let told = told(&GOOD.replacen(from, to, 1));
     assert_eq!(told, [error], "{from} -> {to}");
 }
 
 /// Adds `text` at the end of the good configuration.
-fn refused_with(text: &str, error: &str) {
+pub(super) fn refused_with(text: &str, error: &str) {
     let told = told(&format!("{GOOD}{text}"));
     assert_eq!(told, [error], "{text}");
 }
 
-fn help(from: &str, to: &str) -> String {
+pub(super) fn help(from: &str, to: &str) -> String {
     let errors = load(&GOOD.replacen(from, to, 1)).expect_err("refused");
     errors.errors()[0].help().unwrap_or_default().to_owned()
 }
@@ -233,6 +234,18 @@ fn listeners_have_sites_and_only_what_does_something() {
 }
 
 #[test]
+fn a_site_needs_an_https_listener() {
+    let text = GOOD.replace(
+        "client_cert = { mode = \"require\", trust = \"clients.pem\" }",
+        "protocol = \"redirect\"",
+    );
+    assert_eq!(
+        told(&text),
+        ["10:1 this site is never served: there is no https listener"]
+    );
+}
+
+#[test]
 fn tls_policies_can_work() {
     let tls = |table: &str, error: &str| {
         refused(
@@ -293,225 +306,5 @@ fn limits_and_timeouts_are_sane() {
         "[hsm.main]",
         "workers = 0\n[hsm.main]",
         "2:11 must be between 1 and 1024",
-    );
-}
-
-#[test]
-fn keys_are_in_one_token_or_allowed_by_name() {
-    let key = "\"pkcs11:object=api\"";
-    refused(
-        key,
-        "\"file:server.key\"",
-        "14:42 this software key is not allowed",
-    );
-    assert!(help(key, "\"file:server.key\"").starts_with("add to `[keys]`: software = [\"file:/"));
-    refused(
-        key,
-        "\"server.key\"",
-        "14:42 a key is written as `pkcs11:...` or `file:PATH`",
-    );
-    refused(
-        key,
-        "\"pkcs11:token=other;object=api\"",
-        "14:42 no hsm has the token this key names",
-    );
-    refused(
-        key,
-        "\"pkcs11:object=a;object=b\"",
-        "14:42 this is no PKCS#11 URI: attribute `object` is given twice",
-    );
-    refused(
-        key,
-        "\"pkcs11:token=x\", hsm = \"main\"",
-        "14:66 the key names another token than this hsm",
-    );
-    let second = "[hsm.spare]\nmodule = \"/lib/p11.so\"\nslot = 7\n";
-    refused_with(second, "14:42 this key can be in several tokens");
-    let named = GOOD.replace("pkcs11:object=api", "pkcs11:token=edge;object=api");
-    assert_eq!(told(&format!("{named}{second}")), [""; 0]);
-    let without = GOOD.replace(
-        "[hsm.main]\nmodule = \"/lib/p11.so\"\ntoken = \"edge\"\npin = \"env:PIN\"\n",
-        "",
-    );
-    assert_eq!(
-        told(&without),
-        ["10:42 this key is in a token, but there is no `[hsm.NAME]`"]
-    );
-}
-
-#[test]
-fn permissions_for_keys_are_of_the_right_kind() {
-    refused_with(
-        "[keys]\nsoftware = [\"pkcs11:object=a\"]\n",
-        "25:13 this key is in a token, not in software",
-    );
-    refused_with(
-        "[keys]\nextractable = [\"file:a\"]\n",
-        "25:16 this key is a file, not in a token",
-    );
-    let allowed = GOOD.replace("pkcs11:object=api", "file:./server.key");
-    assert_eq!(
-        told(&format!(
-            "{allowed}[keys]\nsoftware = [\"file:server.key\"]\n"
-        )),
-        [""; 0]
-    );
-}
-
-#[test]
-fn paths_of_rules_are_canonical() {
-    for path in [
-        "orders", "/a/../b", "/./a", "//a", "/a//b", "/%61", "/a;v=1", "/a\\\\b", "/a?b", "/a b",
-        "/ä", "",
-    ] {
-        let told = told(&GOOD.replacen("/orders/**", path, 1));
-        assert_eq!(told.len(), 1, "{path}: {told:?}");
-        assert!(told[0].starts_with("21:10 a path "), "{path}: {told:?}");
-    }
-    for path in ["/a/*", "/**/a", "/a**", "/a*/b", "**"] {
-        let told = told(&GOOD.replacen("/orders/**", path, 1));
-        assert_eq!(told.len(), 1, "{path}: {told:?}");
-        assert!(
-            told[0].starts_with("21:10 `**` stands only as"),
-            "{path}: {told:?}"
-        );
-    }
-}
-
-#[test]
-fn routes_are_unique_canonical_and_lead_somewhere() {
-    let site = |lines: &str, error: &str| refused("upstream = \"orders\"\n", lines, error);
-    site("", "10:1 this site leads nowhere: `upstream` is missing");
-    site("[[site.route]]\n", "15:1 `upstream` is missing");
-    site(
-        "[[site.route]]\npath = \"/a/**\"\nupstream = \"orders\"\n",
-        "16:8 a route takes everything below its path; it has no wildcards",
-    );
-    site(
-        "[[site.route]]\npath = \"/a/../b\"\nupstream = \"orders\"\n",
-        "16:8 a path has no `.` or `..` segments: requests are compared without them",
-    );
-    let twice = "[[site.route]]\npath = \"/a\"\nupstream = \"orders\"\n[[site.route]]\npath = \"/a/\"\nupstream = \"orders\"\n";
-    site(twice, "19:8 two routes of this site have the path `/a`");
-    site(
-        "upstream = \"orders\"\nroute = [{ upstream = \"orders\" }]\n",
-        "16:10 two routes of this site have the path `/`",
-    );
-}
-
-#[test]
-fn endpoints_are_plain_http_addresses() {
-    let url =
-        |url: &str, error: &str| refused("http://127.0.0.1:8080", url, &format!("23:14 {error}"));
-    url("https://a:1", "TLS to upstreams is not supported yet");
-    url("127.0.0.1:8080", "`127.0.0.1:8080` is no endpoint");
-    url("http://a:1/path", "an endpoint has no path, query or user");
-    url("http://u@a:1", "an endpoint has no path, query or user");
-    for port in ["0", "65536", "x", "+1", ""] {
-        url(
-            &format!("http://a:{port}"),
-            "the port of an endpoint is a number from 1 to 65535",
-        );
-    }
-    refused(
-        "endpoints = [\"http://127.0.0.1:8080\"]\n",
-        "",
-        "22:1 `endpoints` is missing",
-    );
-    refused(
-        "endpoints = ",
-        "endpoint = \"http://a:1\"\nendpoints = ",
-        "23:12 give `endpoint` or `endpoints`, not both",
-    );
-    refused(
-        "upstream = \"orders\"",
-        "upstream = \"https://a\"",
-        "15:12 TLS to upstreams is not supported yet",
-    );
-}
-
-#[test]
-fn roles_and_rules_mean_somebody() {
-    refused(
-        "dns = [\"*.clients.example.com\"]\n",
-        "",
-        "16:1 this role matches nobody: it has no pattern",
-    );
-    refused("roles = [\"callers\"]\n", "", "19:1 `roles` is missing");
-    refused(
-        "roles = [\"callers\"]\n",
-        "roles = []\n",
-        "19:1 `roles` is empty, so this rule is about nobody",
-    );
-    refused(
-        "paths = [\"/orders/**\"]",
-        "paths = []",
-        "19:1 `paths` is empty",
-    );
-    refused(
-        "paths =",
-        "hosts = \"apy.example.com\"\npaths =",
-        "21:9 no site has the host `apy.example.com`",
-    );
-    for method in ["get", "GET POST", "*", "", "G\\u0000"] {
-        let told =
-            told(&GOOD.replacen("paths =", &format!("methods = [\"{method}\"]\npaths ="), 1));
-        assert!(
-            told.len() == 1 && told[0].starts_with("21:12 "),
-            "{method}: {told:?}"
-        );
-    }
-}
-
-#[test]
-fn patterns_of_roles_are_well_formed() {
-    let bad = [
-        ("spiffe", "a"),
-        ("spiffe", "spiffe://"),
-        ("spiffe", "spiffe://TD/a"),
-        ("spiffe", "spiffe://td/*/a"),
-        ("spiffe", "spiffe://td/a//b"),
-        ("spiffe", "spiffe://td/a/"),
-        ("spiffe", "spiffe://td/a*"),
-        ("spiffe", "spiffe://td/../a"),
-        ("dns", "*"),
-        ("dns", "a.*.b"),
-        ("dns", "1.2.3.4"),
-        ("common_name", ""),
-        ("sha256", "aa:bb"),
-        ("sha256", "zz"),
-    ];
-    for (key, pattern) in bad {
-        let line = format!("{key} = [\"{pattern}\"]");
-        let told = told(&GOOD.replacen("dns = [\"*.clients.example.com\"]", &line, 1));
-        assert_eq!(told.len(), 1, "{line}: {told:?}");
-        assert!(told[0].contains("does not work"), "{line}: {told:?}");
-    }
-}
-
-#[test]
-fn address_blocks_admin_and_log_are_checked() {
-    for net in [
-        "10.0.0.1/8",
-        "10.0.0.0/33",
-        "a",
-        "::ffff:10.0.0.0/104",
-        "10.0.0.0/-1",
-        "10.0.0.0/",
-    ] {
-        let told = told(&format!("{GOOD}[forwarding]\ntrusted_hops = [\"{net}\"]\n"));
-        assert!(
-            told.len() == 1 && told[0].contains("is no address block"),
-            "{net}: {told:?}"
-        );
-    }
-    refused_with(
-        "[log]\naccess = \"stdot\"\n",
-        "25:10 `stdot` is no log target",
-    );
-    refused_with("[log]\nlevel = \"inof\"\n", "25:9 `inof` is no log level");
-    refused_with(
-        "[admin]\nbind = \"no\"\n",
-        "25:8 `no` is no address with port",
     );
 }
