@@ -51,6 +51,8 @@ pub fn run<T: 'static>(f: impl FnOnce() -> T + 'static) -> Step<T> {
         waker: RefCell::new(None),
     });
     let inside = Rc::clone(&frame);
+    // corosensei moves at most 1 KiB onto the new stack, and a ClientHello is larger.
+    let f = Box::new(f);
     let coroutine = Coroutine::with_stack(take_stack(), move |yielder: &Yielder<(), ()>, ()| {
         inside.yielder.set(yielder);
         // The frame must not live on the stack whose end it describes.
