@@ -94,10 +94,10 @@ impl NameTable {
             for host in &sites[index].hosts {
                 match &host.value {
                     HostPattern::Exact(name) => {
-                        drop(table.exact.insert(name.as_str().into(), index))
+                        table.exact.insert(name.as_str().into(), index);
                     }
                     HostPattern::Wildcard(parent) => {
-                        drop(table.wildcard.insert(parent.as_str().into(), index))
+                        table.wildcard.insert(parent.as_str().into(), index);
                     }
                     HostPattern::Any => table.any = Some(index),
                 }

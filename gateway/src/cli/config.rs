@@ -18,10 +18,10 @@ impl ConfigCommand {
     pub(super) fn run(self) -> Exit {
         match self {
             Self::Show(file) => match Config::load(&file.config) {
-                Ok((config, _)) => say(format_args!("{config:#?}")),
+                Ok((config, _)) => say(config.to_toml()),
                 Err(errors) => complain(errors.render(colored()), Exit::Config),
             },
-            Self::Schema => say(""),
+            Self::Schema => say(format_args!("{:#}", portcullis_config::schema())),
         }
     }
 }

@@ -76,7 +76,6 @@ pub(super) async fn answer(
     let record = recorder.record();
     record.request_id = ids.request;
     record.trace_id = ids.trace;
-    record.host = host.name;
     record.rule = Some(Arc::clone(permit.rule()));
     record.upstream = Some(Arc::clone(&target.name));
     match worker.upstreams.send(permit, &target, parts, body).await {
@@ -145,7 +144,7 @@ fn begin_record(client: &Client, parts: &Parts) -> Box<RequestRecord> {
         request_id: Box::default(),
         trace_id: Box::default(),
         method: parts.method.clone(),
-        host: Box::default(),
+        host: RequestHost::of(parts).map(|host| host.name).unwrap_or_default(),
         path: parts.uri.path().into(),
         protocol: match parts.version {
             Version::HTTP_2 => "2",

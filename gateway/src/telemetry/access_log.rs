@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::identity::ClientIdentity;
 use crate::reason::Reason;
@@ -146,13 +145,12 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Now, as RFC 3339.
+/// Now, as RFC 3339 with milliseconds.
 pub(super) fn timestamp() -> String {
-    let now = OffsetDateTime::now_utc();
-    now.replace_millisecond(now.millisecond())
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default()
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    );
+    OffsetDateTime::now_utc().format(FORMAT).unwrap_or_default()
 }
 
 impl Serialize for RequestRecord {

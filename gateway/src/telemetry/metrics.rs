@@ -102,13 +102,12 @@ impl Metrics {
             handshakes: ["1.2", "1.3"].map(|version| {
                 kinds.map(|kind| {
                     handshakes
-                        .get_or_create(&HandshakeLabels { version, kind })
-                        .clone()
+                        .get_or_create_owned(&HandshakeLabels { version, kind })
                 })
             }),
             handshake_seconds: Histogram::new(HANDSHAKE_BUCKETS),
             requests: ["1xx", "2xx", "3xx", "4xx", "5xx"]
-                .map(|code| requests.get_or_create(&ClassLabel { code }).clone()),
+                .map(|code| requests.get_or_create_owned(&ClassLabel { code })),
             request_seconds: Histogram::new(REQUEST_BUCKETS),
             requests_open: Gauge::default(),
             upstream_connections: Counter::default(),
@@ -117,18 +116,15 @@ impl Metrics {
                 .iter()
                 .map(|reason| {
                     refusals
-                        .get_or_create(&ReasonLabel {
+                        .get_or_create_owned(&ReasonLabel {
                             reason: reason.code(),
                         })
-                        .clone()
                 })
                 .collect(),
             access_lines_dropped: dropped
-                .get_or_create(&StreamLabel { stream: "access" })
-                .clone(),
+                .get_or_create_owned(&StreamLabel { stream: "access" }),
             refusal_lines_dropped: dropped
-                .get_or_create(&StreamLabel { stream: "refusals" })
-                .clone(),
+                .get_or_create_owned(&StreamLabel { stream: "refusals" }),
             panics: Counter::default(),
             reloads: Counter::default(),
             reloads_failed: Counter::default(),

@@ -1,0 +1,69 @@
+# Everything a developer or a machine calls. `make demo` and `make test` work on a Debian 12 machine with
+# Rust, a C compiler and make; what else they need they install, and say so.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Offline advisory database (RustSec), where there is one.
+ADVISORY_DB ?= $(wildcard ../shared/advisory-db)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# $(1): Debian packages, $(2): what for. Missing ones are installed; without root and sudo it goes on without.
+define need
+	@missing=; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing ($(2))"; \
+	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing >/dev/null; } \
+	  || echo "could not install$$missing: going on without"; fi
+endef
+
+.PHONY: demo
+demo: ## the gateway with its key in SoftHSM and client certificates required, until Ctrl-C
+	$(call need,softhsm2 openssl,a PKCS#11 token in software)
+	$(CARGO) build --release --locked -p portcullis -p portcullis-bench --bin portcullis --bin portcullis-demo
+	exec target/release/portcullis-demo
+
+.PHONY: test
+test: ## unit and end-to-end tests
+	$(call need,softhsm2 opensc openssl curl gnutls-bin nodejs python3,real peers of the tests)
+	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace
+
+.PHONY: exams
+exams: ## the long set: figures, floods, giant bodies
+	$(call need,softhsm2 openssl curl,real peers of the exams)
+	$(CARGO) build --release --locked -p portcullis -p fault-module
+	$(CARGO) test --release --locked -p portcullis-tests --features exams -- exams --test-threads 1 --nocapture
+
+.PHONY: bench
+bench: ## criterion benches; BASELINE=name saves or compares
+	$(CARGO) bench --locked -p portcullis-bench $(if $(BASELINE),-- --baseline-lenient $(BASELINE))
+
+.PHONY: lint
+lint: fmt-check clippy doc deny ## everything the machine checks without running the code
+
+.PHONY: fmt-check
+fmt-check:
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: deny
+deny: ## licences, banned and duplicate crates, advisories; no network where ADVISORY_DB is set
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked -q; }
+	cargo deny --offline --locked --log-level error check bans licenses sources
+	@command -v cargo-audit >/dev/null || { echo "installing cargo-audit"; $(CARGO) install cargo-audit --version $(AUDIT_VERSION) --locked -q; }
+	@if [ -n "$(ADVISORY_DB)" ]; then cargo audit --db $(ADVISORY_DB) --no-fetch --stale --deny warnings; \
+	else cargo audit --deny warnings; fi
+
+DENY_VERSION := 0.20.2
+AUDIT_VERSION := 0.22.2
