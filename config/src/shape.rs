@@ -214,6 +214,9 @@ impl Shaper<'_> {
             DeValue::String(text) if expected == "an integer" && text.parse::<u64>().is_ok() => {
                 diagnostic.help("remove the quotes");
             }
+            DeValue::Integer(_) if schema.get("examples").is_some() => {
+                diagnostic.help("write it with its unit, as in \"5s\" or \"500ms\"");
+            }
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)
                 if expected == "a string" =>
             {

@@ -154,6 +154,8 @@ impl SourceFile {
             .find('\n')
             .map_or(self.text.len(), |newline| at + newline);
         let end = span.end.saturating_sub(self.base).clamp(at, line_end);
+        let end = floor_char_boundary(&self.text, end);
+        let end = floor_char_boundary(&self.text, end);
         let mut text = String::new();
         let mut marked = None..None;
         let mut offset = line_start;

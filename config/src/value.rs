@@ -9,12 +9,13 @@ use serde::{Deserialize, Deserializer};
 /// A time span: a number with unit (`500ms`, `5s`, `1m30s`, `2h`, `30d`).
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("examples" = ["500ms", "5s", "1m30s", "2h"]))]
 pub(crate) struct DurationText(pub(crate) String);
 
 /// A size in bytes: a plain number, or text with unit (`64KiB`, `1MiB`, `10MB`).
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
-#[schemars(extend("type" = ["string", "integer"], "minimum" = 0))]
+#[schemars(extend("type" = ["string", "integer"], "minimum" = 0, "examples" = ["64KiB", "10MB"]))]
 pub(crate) struct SizeText(pub(crate) String);
 
 /// A number, not negative.

@@ -1,6 +1,6 @@
 //! Many mistakes of all kinds in one file: every one is told, at its place, and no other.
 
-use super::told;
+use super::{GOOD, load, told};
 
 #[test]
 fn thirteen_mistakes_of_all_kinds_are_thirteen_errors() {
@@ -40,4 +40,45 @@ idle = 60
         "19:8 expected a string, found an integer",
     ];
     assert_eq!(told(text), expected);
+}
+
+/// Text that is no TOML, or hardly, is told as well as the rest: nothing panics, every error can be printed.
+#[test]
+fn garbage_is_told_and_never_panics() {
+    for at in 0..=GOOD.len() {
+        let (before, after) = GOOD.split_at(at);
+        for garbage in [
+            "\u{e9}",
+            "\u{1f511}\n",
+            "\r\n",
+            "\0",
+            "\t\u{feff}",
+            "\u{202e}]]",
+            "= [{",
+        ] {
+            if let Err(errors) = load(&format!("{before}{garbage}{after}")) {
+                assert!(!errors.render(true).is_empty());
+                assert!(errors.errors().iter().all(|error| error.line() <= Some(40)));
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_beyond_a_hundred_are_counted_only() {
+    let errors = load(&"[[rule]]\n".repeat(150)).expect_err("refused");
+    let text = errors.to_string();
+    assert_eq!(errors.errors().len(), 151);
+    assert_eq!(text.matches("error: ").count(), 100);
+    assert!(text.ends_with("151 errors in the configuration, the first 100 are shown"));
+}
+
+#[test]
+fn numbers_where_units_are_needed_say_so() {
+    let errors = load(&format!("{GOOD}[timeouts]\nidle = 60\n")).expect_err("refused");
+    let help = errors.errors()[0].help();
+    assert_eq!(
+        help,
+        Some("write it with its unit, as in \"5s\" or \"500ms\"")
+    );
 }
