@@ -1,0 +1,11 @@
+//! The crate against a real token: SoftHSM, with the fault module in front of it where the token must fail.
+#![expect(
+    clippy::print_stderr,
+    reason = "what a test measured, and why it was skipped, is told"
+)]
+
+mod harness;
+mod keys;
+mod login;
+mod outage;
+mod steps;
