@@ -1,0 +1,130 @@
+//! Certificate authorities: roots, intermediates, and the leafs they sign.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
+    SubjectPublicKeyInfo,
+};
+
+use super::Validity;
+use super::client::named;
+
+/// A CA (P-256) that certifies keys.
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    /// PEM: this CA first, then those above it, the root last.
+    path: Vec<String>,
+}
+
+impl Ca {
+    /// A self-signed root without limits.
+    pub fn root(name: &str) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
+        let params = ca_params(name, BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key)?;
+        let issuer = Issuer::new(params, key);
+        Ok(Self {
+            issuer,
+            path: vec![certificate.pem()],
+        })
+    }
+
+    /// An intermediate without limits of its own.
+    pub fn intermediate(&self, name: &str) -> anyhow::Result<Self> {
+        self.sub_ca(ca_params(name, BasicConstraints::Unconstrained))
+    }
+
+    /// An intermediate that allows this many intermediates below it (RFC 5280 section 4.2.1.9).
+    pub fn intermediate_with_path_length(&self, name: &str, below: u8) -> anyhow::Result<Self> {
+        self.sub_ca(ca_params(name, BasicConstraints::Constrained(below)))
+    }
+
+    /// An intermediate that may certify only DNS names in `domain` (RFC 5280 section 4.2.1.10).
+    pub fn intermediate_for_domain(&self, name: &str, domain: &str) -> anyhow::Result<Self> {
+        let mut params = ca_params(name, BasicConstraints::Unconstrained);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        self.sub_ca(params)
+    }
+
+    /// A server certificate for a key that is elsewhere, named by its public part (DER
+    /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names and IP
+    /// addresses.
+    pub fn server_chain(&self, hosts: &[&str], public_key: &[u8]) -> anyhow::Result<String> {
+        let public_key = SubjectPublicKeyInfo::from_der(public_key)
+            .context("this kind of public key cannot be certified")?;
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let mut params = CertificateParams::new(hosts.clone())?;
+        params.distinguished_name = named(hosts.first().map_or("server", String::as_str));
+        Validity::Now.apply(&mut params);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = self.sign(&params, &public_key)?;
+        Ok([vec![leaf.pem()], self.intermediates()].concat().concat())
+    }
+
+    /// This CA's certificate as PEM.
+    pub fn pem(&self) -> &str {
+        // A CA is never without its own certificate, see the constructors.
+        self.path.first().map_or("", String::as_str)
+    }
+
+    /// The root above this CA as PEM: what a peer must trust.
+    pub fn root_pem(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    /// Writes the root as a trust bundle.
+    pub fn write_trust(&self, path: &Path) -> anyhow::Result<()> {
+        super::write_file(path, self.root_pem())
+    }
+
+    /// Signs `params` for `public_key`.
+    pub(super) fn sign(
+        &self,
+        params: &CertificateParams,
+        public_key: &impl PublicKeyData,
+    ) -> anyhow::Result<Certificate> {
+        Ok(params.signed_by(public_key, &self.issuer)?)
+    }
+
+    /// The certificates a leaf of this CA must send beside its own: everything but the root.
+    pub(super) fn intermediates(&self) -> Vec<String> {
+        let count = self.path.len().saturating_sub(1);
+        self.path.iter().take(count).cloned().collect()
+    }
+
+    /// The key, for what only the `openssl` program can sign.
+    pub(super) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    fn sub_ca(&self, params: CertificateParams) -> anyhow::Result<Self> {
+        let key = KeyPair::generate()?;
+        let certificate = self.sign(&params, &key)?;
+        let path = [vec![certificate.pem()], self.path.clone()].concat();
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            path,
+        })
+    }
+}
+
+fn ca_params(name: &str, constraints: BasicConstraints) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Portcullis demo");
+    Validity::Now.apply(&mut params);
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
