@@ -158,7 +158,11 @@ impl Server {
             let listener = TcpListener::bind(address)
                 .await
                 .map_err(|error| ServerError::Bind(address, error))?;
-            self.admin_address = listener.local_addr().ok();
+            let address = listener
+                .local_addr()
+                .map_err(|error| ServerError::Bind(address, error))?;
+            tracing::info!(%address, "probes and metrics");
+            self.admin_address = Some(address);
             tokio::spawn(admin::listen_probes(listener, Arc::clone(&self.state)));
         }
         if let Some(path) = &self.config.admin.socket {

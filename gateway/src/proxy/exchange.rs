@@ -144,7 +144,9 @@ fn begin_record(client: &Client, parts: &Parts) -> Box<RequestRecord> {
         request_id: Box::default(),
         trace_id: Box::default(),
         method: parts.method.clone(),
-        host: RequestHost::of(parts).map(|host| host.name).unwrap_or_default(),
+        host: RequestHost::of(parts)
+            .map(|host| host.name)
+            .unwrap_or_default(),
         path: parts.uri.path().into(),
         protocol: match parts.version {
             Version::HTTP_2 => "2",

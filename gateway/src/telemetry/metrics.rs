@@ -100,10 +100,7 @@ impl Metrics {
             connections_open: Gauge::default(),
             handshakes_open: Gauge::default(),
             handshakes: ["1.2", "1.3"].map(|version| {
-                kinds.map(|kind| {
-                    handshakes
-                        .get_or_create_owned(&HandshakeLabels { version, kind })
-                })
+                kinds.map(|kind| handshakes.get_or_create_owned(&HandshakeLabels { version, kind }))
             }),
             handshake_seconds: Histogram::new(HANDSHAKE_BUCKETS),
             requests: ["1xx", "2xx", "3xx", "4xx", "5xx"]
@@ -115,16 +112,13 @@ impl Metrics {
             refusals: Reason::ALL
                 .iter()
                 .map(|reason| {
-                    refusals
-                        .get_or_create_owned(&ReasonLabel {
-                            reason: reason.code(),
-                        })
+                    refusals.get_or_create_owned(&ReasonLabel {
+                        reason: reason.code(),
+                    })
                 })
                 .collect(),
-            access_lines_dropped: dropped
-                .get_or_create_owned(&StreamLabel { stream: "access" }),
-            refusal_lines_dropped: dropped
-                .get_or_create_owned(&StreamLabel { stream: "refusals" }),
+            access_lines_dropped: dropped.get_or_create_owned(&StreamLabel { stream: "access" }),
+            refusal_lines_dropped: dropped.get_or_create_owned(&StreamLabel { stream: "refusals" }),
             panics: Counter::default(),
             reloads: Counter::default(),
             reloads_failed: Counter::default(),
