@@ -98,6 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_operators_table_has_every_code_with_its_meaning() {
+        let table = include_str!("../../docs/OPERATIONS.md");
+        for reason in Reason::ALL {
+            let row = format!("| `{}` | {} |", reason.code(), reason.meaning());
+            assert!(
+                table.contains(&row),
+                "docs/OPERATIONS.md lacks the row {row}"
+            );
+        }
+    }
+
+    #[test]
     fn codes_are_unique_and_upper_snake_case() {
         let mut seen = HashSet::new();
         for reason in Reason::ALL {

@@ -271,6 +271,7 @@ fn build_site(
     if certificates.len() < site.certificates.len() {
         return None;
     }
+    refuse_twins(site, &certificates, errors);
     if site.client_cert.mode != ClientCertMode::Ignore && anchors.is_empty() {
         return None; // The bundle's own error was reported.
     }
@@ -303,6 +304,25 @@ fn build_site(
                 message: format!("site {}: {error}", site.name),
             });
             None
+        }
+    }
+}
+
+/// Of two certificates with keys of one kind the second would never be used: a mistake, said loudly.
+fn refuse_twins(site: &Site, proven: &[ProvenCertificate], errors: &mut Vec<SnapshotError>) {
+    for (index, later) in proven.iter().enumerate() {
+        if proven[..index]
+            .iter()
+            .any(|earlier| earlier.key.kind == later.key.kind)
+        {
+            let message = format!(
+                "site {} has two certificates with {} keys; only the first would be used",
+                site.name, later.key.kind
+            );
+            errors.push(SnapshotError {
+                span: site.certificates[index].chain.span.clone(),
+                message,
+            });
         }
     }
 }
