@@ -48,4 +48,4 @@ pub use error::{HsmError, PinAsked};
 pub use key::{Extractable, Key, KeyInfo, KeyKind, Provenance};
 pub use pin::{Pin, PinSource};
 pub use stats::{LATENCY_BOUNDS_US, TokenStats};
-pub use token::{Token, TokenInfo, TokenSelect, TokenSettings};
+pub use token::{Token, TokenInfo, TokenSelect, TokenSettings, tokens};

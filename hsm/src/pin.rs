@@ -38,22 +38,41 @@ impl PinSource {
     /// # Errors
     /// [`HsmError::PinUnreadable`] with the source and the reason, never with what was read.
     pub fn read(&self) -> Result<Pin, HsmError> {
+        self.read_asking("PIN")
+    }
+
+    /// Reads a PIN that is about to be set. On the terminal it is asked for twice, by its name.
+    ///
+    /// # Errors
+    /// As [`PinSource::read`], and when the two are not the same.
+    pub fn read_new(&self, name: &str) -> Result<Pin, HsmError> {
+        let pin = self.read_asking(name)?;
+        if *self == PinSource::Prompt && *self.read_asking(&format!("{name} again"))?.0 != *pin.0 {
+            return Err(self.unreadable("the two are not the same".to_owned()));
+        }
+        Ok(pin)
+    }
+
+    fn read_asking(&self, question: &str) -> Result<Pin, HsmError> {
         let pin = match self {
             PinSource::File(path) => read_file(path),
             PinSource::Env(name) => read_env(name),
             PinSource::Credential(name) => credential(name).and_then(|path| read_file(&path)),
             PinSource::Fd(fd) => read_file(Path::new(&format!("/proc/self/fd/{fd}"))),
-            PinSource::Prompt => prompt(),
+            PinSource::Prompt => prompt(question),
         };
-        let unreadable = |reason| HsmError::PinUnreadable {
-            source: self.to_string(),
-            reason,
-        };
-        let pin = pin.map_err(|e| unreadable(e.to_string()))?;
+        let pin = pin.map_err(|error| self.unreadable(error.to_string()))?;
         if pin.is_empty() {
-            return Err(unreadable("it is empty".to_owned()));
+            return Err(self.unreadable("it is empty".to_owned()));
         }
         Ok(Pin(pin))
+    }
+
+    fn unreadable(&self, reason: String) -> HsmError {
+        HsmError::PinUnreadable {
+            source: self.to_string(),
+            reason,
+        }
     }
 }
 
@@ -161,15 +180,14 @@ fn credential(name: &str) -> io::Result<PathBuf> {
 }
 
 /// Asks on the terminal, not on standard input, which may be a pipe.
-fn prompt() -> io::Result<Zeroizing<String>> {
+fn prompt(question: &str) -> io::Result<Zeroizing<String>> {
     let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
     let _quiet = quiet::Quiet::new(&terminal)?;
-    terminal.write_all(b"PIN: ")?;
+    terminal.write_all(format!("{question}: ").as_bytes())?;
     let mut line = Zeroizing::new(String::with_capacity(MAX_PIN_BYTES as usize));
     BufReader::with_capacity(1, terminal.try_clone()?)
         .take(MAX_PIN_BYTES)
         .read_line(&mut line)?;
-    terminal.write_all(b"\n")?;
     Ok(Zeroizing::new(
         line.trim_end_matches(['\r', '\n']).to_owned(),
     ))

@@ -1,7 +1,7 @@
 //! A token: chosen by label, serial or slot, logged in once, driven by its session threads.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, iter};
@@ -207,8 +207,17 @@ impl fmt::Display for TokenSelect {
     }
 }
 
-/// The slot of the only token that fits (`C_GetSlotList`, `C_GetTokenInfo`).
-pub(crate) fn select(module: &Module, wanted: &TokenSelect) -> Result<Slot, HsmError> {
+/// The initialized tokens of a module (`C_GetSlotList`, `C_GetTokenInfo`). Needs no login.
+///
+/// # Errors
+/// When the module cannot be loaded or a PKCS#11 call fails.
+pub fn tokens(module: &Path) -> Result<Vec<TokenInfo>, HsmError> {
+    let module = Module::load(module)?;
+    let seen = seen(&module)?;
+    Ok(seen.into_iter().map(|(_, info)| info).collect())
+}
+
+fn seen(module: &Module) -> Result<Vec<(Slot, TokenInfo)>, HsmError> {
     let mut seen = Vec::new();
     for slot in module.pkcs11().get_slots_with_initialized_token()? {
         seen.push((
@@ -216,6 +225,12 @@ pub(crate) fn select(module: &Module, wanted: &TokenSelect) -> Result<Slot, HsmE
             TokenInfo::new(slot, &module.pkcs11().get_token_info(slot)?),
         ));
     }
+    Ok(seen)
+}
+
+/// The slot of the only token that fits.
+fn select(module: &Module, wanted: &TokenSelect) -> Result<Slot, HsmError> {
+    let seen = seen(module)?;
     let fits = |info: &TokenInfo| match wanted {
         TokenSelect::Slot(slot) => info.slot == *slot,
         TokenSelect::Label(label) => info.label == *label,

@@ -205,6 +205,16 @@ fn a_nested_step_is_given_up_with_its_outer_step() {
 }
 
 #[test]
+fn a_step_and_its_result_may_be_large() {
+    let large = [7_u8; 16 * 1024];
+    let mut step = run(move || {
+        wait(std::future::ready(()));
+        large
+    });
+    assert_eq!(poll(&mut step), Poll::Ready(large));
+}
+
+#[test]
 fn stacks_are_used_again_and_bounded() {
     let mut steps: Vec<_> = (0..STACKS_KEPT + 10).map(|i| run(move || i)).collect();
     assert!(steps.iter_mut().all(|step| poll(step).is_ready()));

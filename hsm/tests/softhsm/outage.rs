@@ -47,7 +47,7 @@ fn a_full_queue_refuses_at_once() {
         let (token, key) = faulty(hsm, |settings| {
             (settings.sessions, settings.queue) = (size(1), size(2));
         });
-        hsm.faults("delay_us = 500000");
+        hsm.faults("hang_every = 1");
         let first = begin(&key);
         until("the first is in flight", || token.stats().in_flight == 1);
         let others = [begin(&key), begin(&key)];
@@ -73,12 +73,13 @@ fn the_deadline_holds_while_a_session_hangs_and_others_go_on() {
         let (token, key) = faulty(hsm, |settings| {
             settings.deadline = Duration::from_millis(300)
         });
+        // Many enough that none of those below is the second to hang.
+        (0..100).for_each(|_| drop(sign(&key).unwrap()));
         let hung = hsm.calls("C_Sign") + 1;
-        hsm.faults(&format!("hang_every = {hung}\nhang_ms = 3600000"));
+        hsm.faults(&format!("hang_every = {hung}"));
         let start = Instant::now();
         let first = begin(&key);
         until("the first hangs", || hsm.calls("C_Sign") == hung);
-        hsm.faults("");
         // The other session signs while one hangs.
         for _ in 0..50 {
             sign(&key).unwrap();
@@ -91,7 +92,9 @@ fn the_deadline_holds_while_a_session_hangs_and_others_go_on() {
             "{waited:?}"
         );
         sign(&key).unwrap();
-        until("only the hung one is in flight", || token.stats().in_flight == 1);
+        until("only the hung one is in flight", || {
+            token.stats().in_flight == 1
+        });
         let stats = token.stats();
         assert_eq!((stats.timeouts, stats.errors), (1, 0));
 
@@ -109,7 +112,7 @@ fn what_waits_behind_a_hung_session_ends_at_its_deadline_and_is_not_begun() {
             (settings.sessions, settings.deadline) = (size(1), Duration::from_millis(200));
         });
         let before = hsm.calls("C_Sign");
-        hsm.faults("hang_every = 1\nhang_ms = 600");
+        hsm.faults("hang_every = 1");
         let waiting = [begin(&key), begin(&key), begin(&key)];
         for one in waiting {
             assert!(matches!(

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io, io::Write, thread};
 
 use cryptoki_sys::CK_RV;
 
 use crate::settings::Settings;
+
+/// How often a hanging signature looks whether it may go on.
+const HANG_CHECK: Duration = Duration::from_millis(5);
 
 /// The faults of this process.
 pub(crate) static FAULTS: Faults = Faults {
@@ -46,7 +49,7 @@ impl Faults {
         let settings = self.settings();
         if every(settings.hang_every, number) {
             // Before an engine is taken: what hangs in a real HSM is mostly its connection.
-            pass(settings.hang);
+            self.hang(settings.hang);
         }
         let engine = (settings.engines > 0).then(|| self.take_engine(settings.engines));
         pass(settings.delay);
@@ -54,6 +57,14 @@ impl Faults {
             return Verdict::Fail(settings.error_code);
         }
         Verdict::Forward(engine)
+    }
+
+    /// Hangs for `time`, or until the settings ask for no hanging signature any more.
+    fn hang(&self, time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time && self.settings().hang_every > 0 {
+            pass(HANG_CHECK.min(time));
+        }
     }
 
     fn take_engine(&self, engines: usize) -> Engine {

@@ -11,7 +11,7 @@ pub struct Settings {
     pub delay: Duration,
     /// `engines`: how many signatures the token makes at once; the others wait. 0 is no limit.
     pub engines: usize,
-    /// `hang_every`: every Nth signature hangs. 0 is never.
+    /// `hang_every`: every Nth signature hangs. 0 is never, and lets those that hang go on.
     pub hang_every: u64,
     /// `hang_ms`: how long it hangs, an hour by default.
     pub hang: Duration,
