@@ -126,10 +126,18 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         PROXY_CONNECTION,
         header::TE,
         header::UPGRADE,
+        // The codec writes its own; HTTP/2 must not see it.
+        header::TRANSFER_ENCODING,
         header::PROXY_AUTHORIZATION,
     ] {
         headers.remove(name);
     }
+}
+
+/// Removes from a request's trailers what a header section may not say either: no trailer is trusted.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_claims(trailers, false);
 }
 
 /// Removes what only the gateway may say about a client. Upstreams that fold `_` into `-` (CGI, WSGI) would

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::answer;
+use super::headers::clean_trailers;
 use super::worker::{Client, Worker};
 use crate::patience::Patience;
 use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
@@ -147,7 +148,10 @@ impl Body for ClientBody {
             Poll::Ready(None) => Poll::Ready(None),
             // A reset stream, a broken frame, or a length that was not kept: hyper does not tell which.
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(ClientBodyError::Closed))),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
                 this.patience.progress();
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if this.limit.is_some_and(|limit| this.received > limit) {

@@ -14,6 +14,9 @@ use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
 use crate::upstream::{ResponseBody, UpstreamError};
 
+/// What the log says of a request whose client left before there was an answer (nginx's number).
+const CLIENT_LEFT: u16 = 499;
+
 /// A response body that knows what is to be said about its request when it ends, however it ends.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
@@ -91,6 +94,9 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         let metrics = &self.worker.shared.metrics;
         self.record.duration = self.start.elapsed();
+        if self.record.status == 0 {
+            self.record.status = CLIENT_LEFT;
+        }
         metrics.requests_open.dec();
         metrics.request_done(self.record.status, self.record.duration);
         self.worker.access.write(&*self.record);

@@ -11,6 +11,7 @@ use super::SharedIo;
 use super::io::Io;
 use crate::http1::Decoded;
 use crate::patience::Patience;
+use crate::proxy::headers::clean_trailers;
 use crate::upstream::ClientBodyError;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -65,7 +66,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Ok(Decoded::Trailers(trailers)) => {
+                Ok(Decoded::Trailers(mut trailers)) => {
+                    clean_trailers(&mut trailers);
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
                 Ok(Decoded::End) => {
