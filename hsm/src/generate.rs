@@ -98,14 +98,23 @@ pub fn keygen(
     object::KeyObject::read(&session, handle)?.info(&session, token.info())
 }
 
-/// Mechanism, public and private template of a kind of key, without what all kinds have.
+/// Mechanism, public and private template of a kind of key, without what names it. Every other use is
+/// refused by name, for tokens differ in what they allow by default.
 fn templates(kind: KeyKind) -> (Mechanism<'static>, Vec<Attribute>, Vec<Attribute>) {
-    let mut public = vec![Attribute::Private(false), Attribute::Verify(true)];
+    let mut public = vec![
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
+    ];
     let private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
     ];
     let (curve, mechanism) = match kind {
         KeyKind::EcdsaP256 => (curve::P256, Mechanism::EccKeyPairGen),
@@ -115,17 +124,10 @@ fn templates(kind: KeyKind) -> (Mechanism<'static>, Vec<Attribute>, Vec<Attribut
         KeyKind::Rsa { bits } => {
             public.push(Attribute::ModulusBits(u64::from(bits).into()));
             public.push(Attribute::PublicExponent(vec![1, 0, 1]));
-            public.extend([Attribute::Encrypt(false), Attribute::Wrap(false)]);
-            let sign_only = [Attribute::Decrypt(false), Attribute::Unwrap(false)];
-            let private = private.into_iter().chain(sign_only).collect();
             return (Mechanism::RsaPkcsKeyPairGen, public, private);
         }
     };
     public.push(Attribute::EcParams(curve.to_vec()));
-    let private = private
-        .into_iter()
-        .chain([Attribute::Derive(false)])
-        .collect();
     (mechanism, public, private)
 }
 

@@ -47,9 +47,10 @@ fn a_full_queue_refuses_at_once() {
         let (token, key) = faulty(hsm, |settings| {
             (settings.sessions, settings.queue) = (size(1), size(2));
         });
+        let before = hsm.calls("C_Sign");
         hsm.faults("hang_every = 1");
         let first = begin(&key);
-        until("the first is in flight", || token.stats().in_flight == 1);
+        until("the first hangs", || hsm.calls("C_Sign") > before);
         let others = [begin(&key), begin(&key)];
         until("the others wait", || token.stats().waiting == 2);
         let start = Instant::now();
