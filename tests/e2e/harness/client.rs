@@ -1,0 +1,271 @@
+//! A TLS client that says exactly why it was turned away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use portcullis_bench::pki::Leaf;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{Connection, Gateway, Response, server_ca, within};
+
+/// A client to be, and its session cache: connections of one client may resume.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(super) host: String,
+    server_name: Option<String>,
+    /// The name the server's certificate must be for.
+    certificate_name: String,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    groups: Option<Vec<&'static dyn SupportedKxGroup>>,
+    suites: Option<Vec<SupportedCipherSuite>>,
+    alpn: Vec<Vec<u8>>,
+    leaf: Option<Leaf>,
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+/// Why there was no connection, or no answer.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The alert the gateway sent, if it did.
+    pub(crate) alert: Option<AlertDescription>,
+    /// Where the client came from, to find it in the refusal log.
+    pub(crate) port: u16,
+    /// In words.
+    pub(crate) error: String,
+}
+
+impl Client {
+    /// A client of `localhost` that offers HTTP/1.1 and shows no certificate.
+    pub(crate) fn new() -> Self {
+        Self::of("localhost")
+    }
+
+    /// A client of `host`, as server name and as authority.
+    pub(crate) fn of(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            server_name: Some(host.to_owned()),
+            certificate_name: host.to_owned(),
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            groups: None,
+            suites: None,
+            alpn: vec![b"http/1.1".to_vec()],
+            leaf: None,
+            config: OnceLock::new(),
+        }
+    }
+
+    /// Offers TLS 1.2 only.
+    pub(crate) fn tls12(self) -> Self {
+        self.version(&rustls::version::TLS12)
+    }
+
+    /// Offers TLS 1.3 only.
+    pub(crate) fn tls13(self) -> Self {
+        self.version(&rustls::version::TLS13)
+    }
+
+    /// Offers one version.
+    pub(crate) fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
+        self.versions = vec![version];
+        self.changed()
+    }
+
+    /// Offers HTTP/2 only.
+    pub(crate) fn h2(self) -> Self {
+        self.alpn(&["h2"])
+    }
+
+    /// Offers these protocols.
+    pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.alpn = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        self.changed()
+    }
+
+    /// Shows this certificate when asked.
+    pub(crate) fn certificate(mut self, leaf: &Leaf) -> Self {
+        self.leaf = Some(leaf.clone());
+        self.changed()
+    }
+
+    /// Sends another server name than its host; `None` sends none. The server's certificate must be for
+    /// `certificate_name`.
+    pub(crate) fn server_name(mut self, name: Option<&str>, certificate_name: &str) -> Self {
+        self.server_name = name.map(str::to_owned);
+        self.certificate_name = certificate_name.to_owned();
+        self.changed()
+    }
+
+    /// Offers these groups, a key share for the first.
+    pub(crate) fn groups(mut self, groups: &[&'static dyn SupportedKxGroup]) -> Self {
+        self.groups = Some(groups.to_vec());
+        self.changed()
+    }
+
+    /// Offers these suites.
+    pub(crate) fn suites(mut self, suites: &[SupportedCipherSuite]) -> Self {
+        self.suites = Some(suites.to_vec());
+        self.changed()
+    }
+
+    /// Connects to the first listener and asks once.
+    pub(crate) async fn get(&self, gateway: &Gateway, path: &str) -> Result<Response, Refused> {
+        self.connect(gateway.address()).await?.get(path).await
+    }
+
+    /// Connects, for several requests.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> Result<Connection, Refused> {
+        Connection::new(self.handshake(address).await?, &self.host).await
+    }
+
+    /// Performs the handshake. In TLS 1.3 a server that refuses the client's certificate says so afterwards.
+    pub(super) async fn handshake(
+        &self,
+        address: SocketAddr,
+    ) -> Result<TlsStream<TcpStream>, Refused> {
+        let tcp = within("a connect", TcpStream::connect(address))
+            .await
+            .unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        // An address as name makes rustls send no server name.
+        let name = match &self.server_name {
+            Some(name) => ServerName::try_from(name.clone()).unwrap(),
+            None => ServerName::from(address.ip()),
+        };
+        let config = self.config.get_or_init(|| Arc::new(self.configure()));
+        let connector = TlsConnector::from(Arc::clone(config));
+        within("a handshake", connector.connect(name, tcp))
+            .await
+            .map_err(|error| Refused::new(&error, port))
+    }
+
+    fn changed(mut self) -> Self {
+        self.config = OnceLock::new();
+        self
+    }
+
+    fn configure(&self) -> ClientConfig {
+        let default = aws_lc_rs::default_provider();
+        let provider = Arc::new(CryptoProvider {
+            kx_groups: self.groups.clone().unwrap_or(default.kx_groups),
+            cipher_suites: self.suites.clone().unwrap_or(default.cipher_suites),
+            ..aws_lc_rs::default_provider()
+        });
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NameOf::new(
+                &self.certificate_name,
+                provider,
+            )));
+        let mut config = match &self.leaf {
+            Some(leaf) => {
+                let key = PrivatePkcs8KeyDer::from_pem_slice(leaf.key_pem().as_bytes()).unwrap();
+                builder
+                    .with_client_auth_cert(leaf.chain_der().unwrap(), key.into())
+                    .unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        config
+    }
+}
+
+impl Refused {
+    /// Looks for the alert in an error and everything behind it.
+    pub(super) fn new(error: &(dyn std::error::Error + 'static), port: u16) -> Self {
+        Self {
+            alert: alert_in(error),
+            port,
+            error: format!("{error} ({error:?})"),
+        }
+    }
+}
+
+fn alert_in(error: &(dyn std::error::Error + 'static)) -> Option<AlertDescription> {
+    if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+        return Some(*alert);
+    }
+    // An io::Error does not tell what it holds as its source.
+    if let Some(held) = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        return alert_in(held);
+    }
+    alert_in(error.source()?)
+}
+
+/// Verifies servers as usual, but for a given name, whatever server name was sent.
+#[derive(Debug)]
+struct NameOf {
+    name: ServerName<'static>,
+    chain: Arc<WebPkiServerVerifier>,
+}
+
+impl NameOf {
+    fn new(name: &str, provider: Arc<CryptoProvider>) -> Self {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(server_ca().root_pem().as_bytes());
+        roots.add(root.unwrap()).unwrap();
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        Self {
+            name: ServerName::try_from(name.to_owned()).unwrap(),
+            chain: chain.build().unwrap(),
+        }
+    }
+}
+
+impl ServerCertVerifier for NameOf {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.chain
+            .verify_server_cert(leaf, intermediates, &self.name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,54 @@
+//! What a test is told with: a gateway, its upstream, its clients, and a deadline for everything.
+//!
+//! `Gateway::builder()` starts the process, `Client` speaks TLS and HTTP to it, `RawTls` sends it bytes no
+//! client would, `tools` asks curl and openssl. Nothing here waits longer than [`DEADLINE`].
+
+mod client;
+mod connection;
+mod gateway;
+mod keys;
+mod logs;
+mod process;
+mod raw;
+mod site;
+mod token;
+pub(crate) mod tools;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+pub(crate) use client::{Client, Refused};
+pub(crate) use connection::{Connection, Response};
+pub(crate) use gateway::{Gateway, GatewayBuilder};
+pub(crate) use keys::{CLIENT_CA_NAME, KeyKind, client_ca, client_leaf, server_ca};
+pub(crate) use raw::RawTls;
+pub(crate) use site::Site;
+pub(crate) use token::Token;
+
+/// How long anything may take. Far more than it does take: two cores may be busy with a compiler.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How often a condition is looked at that nobody announces.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The outcome of `future`, or the end of the test.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(DEADLINE, future).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("not within {DEADLINE:?}: {what}"),
+    }
+}
+
+/// Asks until there is an answer, or the end of the test.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        sleep(LOOK).await;
+    }
+}

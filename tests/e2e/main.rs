@@ -1,0 +1,16 @@
+//! The gateway from outside: a real process, real sockets, real keys, real clients.
+//!
+//! One file per capability. Each test starts what it needs with the builders of `harness`, on ports of its
+//! own, so all of them run side by side.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it relies on does not hold"
+)]
+
+mod harness;
+
+mod refusals_client_cert;
+mod tls_policy;
+
+#[cfg(feature = "exams")]
+mod exams;

@@ -1,0 +1,1 @@
+//! Imports between the rooms of the gateway point down.
