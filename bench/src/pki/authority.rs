@@ -53,8 +53,8 @@ impl Ca {
     }
 
     /// A server certificate for a key that is elsewhere, named by its public part (DER
-    /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names and IP
-    /// addresses.
+    /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names
+    /// and IP addresses.
     pub fn server_chain(&self, hosts: &[&str], public_key: &[u8]) -> anyhow::Result<String> {
         let public_key = SubjectPublicKeyInfo::from_der(public_key)
             .context("this kind of public key cannot be certified")?;

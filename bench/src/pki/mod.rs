@@ -1,4 +1,5 @@
-//! Certificate authorities and leafs for the demo and the tests: the right ones, and each wrong one.
+//! Certificate authorities and leafs for the demo and the tests: the right ones, and each wrong
+//! one.
 //!
 //! Every key made here is throw-away. Server keys are not made here: they live in a token, and a
 //! [`Ca`] certifies their public part.

@@ -1,4 +1,5 @@
-//! Certificates are as described: read back by another parser, and by the `openssl` program's verifier.
+//! Certificates are as described: read back by another parser, and by the `openssl` program's
+//! verifier.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -157,6 +158,6 @@ fn keys_are_readable_by_their_owner_alone() {
         .write(folder.path(), "a")
         .unwrap();
     assert_eq!(files.key, path);
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
