@@ -40,7 +40,11 @@ pub(super) async fn answer(
     body: RequestBody,
 ) -> Response<AnswerBody> {
     let view = client.view(worker);
-    let mut recorder = Recorder::new(Rc::clone(worker), begin_record(client, &parts));
+    let mut recorder = Recorder::new(
+        Rc::clone(worker),
+        begin_record(client, &parts),
+        client.open_request(),
+    );
     let admitted = match admit(&view, client, &parts, &body) {
         Ok(admitted) => admitted,
         Err(denied) => {

@@ -1,6 +1,5 @@
 //! HTTP/2 with a client, on hyper: every stream becomes an exchange.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -50,24 +49,17 @@ where
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     drop(snapshot);
-    let open = Rc::new(Cell::new(0_usize));
-    let streams = Rc::clone(&open);
-    let (ear, exchanges) = (worker.draining.clone(), Rc::clone(&worker));
+    let (exchanges, owner) = (Rc::clone(&worker), Rc::clone(&client));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, client, stream) = (
-            Rc::clone(&exchanges),
-            Rc::clone(&client),
-            OpenStream::new(&streams),
-        );
+        let (worker, client) = (Rc::clone(&exchanges), Rc::clone(&owner));
         async move {
-            let _stream = stream;
             let (parts, incoming) = request.into_parts();
             let body = request_body(incoming, &worker);
             Ok::<_, Infallible>(answer(&worker, &client, parts, body).await)
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut ear = ear;
+    let mut ear = worker.draining.clone();
     let mut drained = pin!(ear.started());
     let mut leaving = false;
     let ended = poll_fn(|cx| {
@@ -77,7 +69,7 @@ where
         }
         let polled = connection.as_mut().poll(cx);
         if polled.is_pending() && !leaving {
-            if open.get() > 0 {
+            if client.open_requests() > 0 {
                 idle.progress();
             }
             if idle.poll_expired(cx).is_ready() {
@@ -91,22 +83,6 @@ where
     .await;
     if let Err(error) = ended {
         tracing::debug!(%error, "http/2 connection ended");
-    }
-}
-
-/// Counts a stream from its request to the head of its answer.
-struct OpenStream(Rc<Cell<usize>>);
-
-impl OpenStream {
-    fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
-        Self(Rc::clone(open))
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

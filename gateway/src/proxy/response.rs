@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::worker::Worker;
+use super::worker::{OpenRequest, Worker};
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
 use crate::upstream::{ResponseBody, UpstreamError};
@@ -30,16 +30,18 @@ pub(super) struct Recorder {
     worker: Rc<Worker>,
     record: Box<RequestRecord>,
     start: Instant,
+    _open: OpenRequest,
 }
 
 impl Recorder {
     /// The request has begun.
-    pub(super) fn new(worker: Rc<Worker>, record: Box<RequestRecord>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, record: Box<RequestRecord>, open: OpenRequest) -> Self {
         worker.shared.metrics.requests_open.inc();
         Self {
             worker,
             record,
             start: Instant::now(),
+            _open: open,
         }
     }
 

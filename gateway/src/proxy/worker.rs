@@ -119,7 +119,18 @@ pub struct Client {
     pub facts: Rc<ConnectionFacts>,
     /// `X-Forwarded-Client-Cert`, made once.
     pub xfcc: Option<HeaderValue>,
+    open: Rc<Cell<usize>>,
     view: RefCell<Option<Rc<View>>>,
+}
+
+/// A request of a connection, from its head to the end of its answer.
+#[derive(Debug)]
+pub(super) struct OpenRequest(Rc<Cell<usize>>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// A connection seen through the configuration in force.
@@ -140,8 +151,20 @@ impl Client {
         Self {
             facts: Rc::new(facts),
             xfcc,
+            open: Rc::default(),
             view: RefCell::new(None),
         }
+    }
+
+    /// Counts a request until the returned value is dropped.
+    pub(super) fn open_request(&self) -> OpenRequest {
+        self.open.set(self.open.get() + 1);
+        OpenRequest(Rc::clone(&self.open))
+    }
+
+    /// Requests that were not answered to their end yet.
+    pub(super) fn open_requests(&self) -> usize {
+        self.open.get()
     }
 
     /// The view for the next request; worked out anew only after a reload.
