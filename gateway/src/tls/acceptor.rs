@@ -24,8 +24,9 @@ use crate::reason::Reason;
 /// How long a refused client may take to read its alert before the socket is closed under it.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of a refused client that are read and thrown away meanwhile; a close with unread bytes would be a
-/// reset that can overtake the alert.
-const LINGER_BYTES: usize = 64 * 1024;
+/// reset that can overtake the alert. A TLS 1.3 client sends its first request, body and all, before it learns
+/// that its certificate was refused.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Bounds on a handshake.
 #[derive(Debug, Clone, Copy)]
