@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType,
+    SerialNumber,
 };
 
 use super::{Ca, Leaf};
@@ -57,6 +58,8 @@ pub enum KeyKind {
     P256,
     /// RSA with 2,048 bits.
     Rsa2048,
+    /// Ed25519.
+    Ed25519,
 }
 
 /// A client certificate to be.
@@ -157,6 +160,7 @@ impl Client {
         Ok(match self.key {
             KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
             KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
+            KeyKind::Ed25519 => KeyPair::generate_for(&PKCS_ED25519)?,
         })
     }
 }
