@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod client_cert;
 mod refusals_client_cert;
 mod tls_policy;
 

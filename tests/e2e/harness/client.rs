@@ -8,6 +8,7 @@ use portcullis_bench::pki::Leaf;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion,
@@ -31,7 +32,9 @@ pub(crate) struct Client {
     groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     suites: Option<Vec<SupportedCipherSuite>>,
     alpn: Vec<Vec<u8>>,
-    leaf: Option<Leaf>,
+    chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8 PEM.
+    key: Option<String>,
     config: OnceLock<Arc<ClientConfig>>,
 }
 
@@ -62,7 +65,8 @@ impl Client {
             groups: None,
             suites: None,
             alpn: vec![b"http/1.1".to_vec()],
-            leaf: None,
+            chain: Vec::new(),
+            key: None,
             config: OnceLock::new(),
         }
     }
@@ -99,7 +103,19 @@ impl Client {
 
     /// Shows this certificate when asked.
     pub(crate) fn certificate(mut self, leaf: &Leaf) -> Self {
-        self.leaf = Some(leaf.clone());
+        self.chain = leaf.chain_der().unwrap();
+        self.key_of(leaf)
+    }
+
+    /// Proves its certificate with the key of another.
+    pub(crate) fn key_of(mut self, leaf: &Leaf) -> Self {
+        self.key = Some(leaf.key_pem().to_owned());
+        self.changed()
+    }
+
+    /// Keeps the intermediates of its chain to itself.
+    pub(crate) fn without_intermediates(mut self) -> Self {
+        self.chain.truncate(1);
         self.changed()
     }
 
@@ -140,7 +156,7 @@ impl Client {
     ) -> Result<TlsStream<TcpStream>, Refused> {
         let tcp = within("a connect", TcpStream::connect(address))
             .await
-            .unwrap();
+            .map_err(|error| Refused::new(&error, 0))?;
         tcp.set_nodelay(true).unwrap();
         let port = tcp.local_addr().unwrap().port();
         // An address as name makes rustls send no server name.
@@ -175,12 +191,13 @@ impl Client {
                 &self.certificate_name,
                 provider,
             )));
-        let mut config = match &self.leaf {
-            Some(leaf) => {
-                let key = PrivatePkcs8KeyDer::from_pem_slice(leaf.key_pem().as_bytes()).unwrap();
-                builder
-                    .with_client_auth_cert(leaf.chain_der().unwrap(), key.into())
-                    .unwrap()
+        let mut config = match &self.key {
+            Some(key) => {
+                let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                let key = aws_lc_rs::sign::any_supported_type(&key.into()).unwrap();
+                // Not `with_client_auth_cert`, which looks whether the two belong together.
+                let pair = CertifiedKey::new(self.chain.clone(), key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
             }
             None => builder.with_no_client_auth(),
         };
@@ -205,13 +222,24 @@ fn alert_in(error: &(dyn std::error::Error + 'static)) -> Option<AlertDescriptio
         return Some(*alert);
     }
     // An io::Error does not tell what it holds as its source.
-    if let Some(held) = error
+    let held = error
         .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-    {
-        return alert_in(held);
+        .and_then(io::Error::get_ref);
+    let next = match held {
+        Some(held) => Some(held as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    };
+    match next {
+        Some(next) => alert_in(next),
+        // HTTP/2 keeps nothing but the text of an io::Error.
+        None => alert_named_in(&error.to_string()),
     }
-    alert_in(error.source()?)
+}
+
+fn alert_named_in(text: &str) -> Option<AlertDescription> {
+    let (_, name) = text.rsplit_once("received fatal alert: ")?;
+    let mut alerts = (0..=u8::MAX).map(AlertDescription::from);
+    alerts.find(|alert| format!("{alert:?}") == name)
 }
 
 /// Verifies servers as usual, but for a given name, whatever server name was sent.
