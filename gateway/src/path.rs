@@ -70,14 +70,12 @@ fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
     let mut rest = path;
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
-        let digits = rest.get(at + 1..at + 3).ok_or(Ambiguous)?;
-        let valid = digits.bytes().all(|b| b.is_ascii_hexdigit());
-        let byte = u8::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| valid)
-            .ok_or(Ambiguous)?;
+        let byte = escaped(&rest[at..]).ok_or(Ambiguous)?;
+        let digits = &rest[at + 1..at + 3];
+        rest = &rest[at + 3..];
         match byte {
             b'/' | b'\\' | b'.' | b';' | b'%' | 0..=0x1f | 0x7f => return Err(Ambiguous),
+            _ if begins_overlong(byte, escaped(rest)) => return Err(Ambiguous),
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
                 out.push(char::from(byte))
             }
@@ -86,10 +84,27 @@ fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
                 out.extend(digits.chars().map(|c| c.to_ascii_uppercase()));
             }
         }
-        rest = &rest[at + 3..];
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The byte that `text` begins with, percent-encoded.
+fn escaped(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix('%')?.get(..2)?;
+    let valid = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    u8::from_str_radix(digits, 16).ok().filter(|_| valid)
+}
+
+/// Whether two bytes begin UTF-8 that is longer than it need be (RFC 3629, section 3), in which careless
+/// decoders see a dot or a slash: `%c0%ae`, `%e0%80%af`.
+fn begins_overlong(first: u8, second: Option<u8>) -> bool {
+    match first {
+        0xc0 | 0xc1 => true,
+        0xe0 => matches!(second, Some(0x80..=0x9f)),
+        0xf0 => matches!(second, Some(0x80..=0x8f)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +141,10 @@ mod tests {
             "/a b",
             "/a%0a",
             "/\u{e9}",
+            "/a/%c0%ae%C0%AE/b",
+            "/a%c1%9c",
+            "/a%e0%80%af",
+            "/a%f0%80%80%af",
         ] {
             assert_eq!(CanonicalPath::parse(path), Err(Ambiguous), "{path}");
         }
@@ -146,6 +165,10 @@ mod tests {
                 .as_str(),
             "/orders/%C3%A9%20"
         );
+        // Not overlong: U+0800, U+10000, and Latin-1.
+        for path in ["/%E0%A0%80", "/%F0%90%80%80", "/%E9", "/%E0"] {
+            assert_eq!(CanonicalPath::parse(path).unwrap().as_str(), path);
+        }
     }
 
     #[test]
