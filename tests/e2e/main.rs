@@ -9,9 +9,15 @@
 
 mod harness;
 
+mod authorization;
 mod client_cert;
+mod path_confusion;
 mod refusals_client_cert;
 mod tls_policy;
 
+mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod http1;
+mod http2;
+mod operations;

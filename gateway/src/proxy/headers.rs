@@ -169,6 +169,10 @@ fn is_claim(name: &str, trusted: bool) -> bool {
                 .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
         })
     };
+    // Framing in a spelling that only some stacks would read as framing.
+    if name.contains('_') && (is("transfer-encoding") || is("content-length")) {
+        return true;
+    }
     if is("x-forwarded-client-cert") || is("client-cert") || is("client-cert-chain") {
         return true;
     }

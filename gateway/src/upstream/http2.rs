@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::time::Duration;
 
-use http::{Request, response};
+use http::{Method, Request, StatusCode, response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
@@ -35,6 +35,7 @@ impl Multiplexed {
         place: Place,
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
         let mut sender = self.sender(pool, counters).await?;
+        let head_only = request.method() == Method::HEAD;
         let answer = timeout(
             pool.settings().response_timeout,
             sender.send_request(request),
@@ -44,6 +45,15 @@ impl Multiplexed {
             .map_err(|_| UpstreamError::Timeout)?
             .map_err(client_error)?
             .into_parts();
+        // There is nothing to read, and the announced length of what is not sent must not count as missing.
+        if head_only
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            )
+        {
+            return Ok((head, ResponseBody::Empty));
+        }
         let patience = Patience::new(pool.settings().body_timeout);
         Ok((
             head,
