@@ -10,7 +10,9 @@
 mod harness;
 
 mod authorization;
+mod authorization;
 mod client_cert;
+mod path_confusion;
 mod path_confusion;
 mod refusals_client_cert;
 mod tls_policy;

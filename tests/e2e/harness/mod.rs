@@ -23,6 +23,7 @@ pub(crate) use client::{Client, Refused};
 pub(crate) use connection::{Connection, Response};
 pub(crate) use gateway::{Gateway, GatewayBuilder};
 pub(crate) use keys::{CLIENT_CA_NAME, KeyKind, client_ca, client_leaf, server_ca};
+pub(crate) use process::SHIM;
 pub(crate) use raw::{RawTls, status_of};
 pub(crate) use site::Site;
 pub(crate) use token::Token;
