@@ -10,16 +10,16 @@
 mod harness;
 
 mod authorization;
-mod authorization;
 mod client_cert;
 mod path_confusion;
-mod path_confusion;
 mod refusals_client_cert;
+mod server_names;
 mod tls_policy;
 
 mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod hsm_faults;
 mod http1;
 mod http2;
 mod operations;

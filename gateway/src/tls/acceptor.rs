@@ -130,8 +130,12 @@ impl Failure {
     /// and no alert: the half is not sent, the alert is ours (RFC 8446, section 6.2: internal_error).
     fn tls(error: &Error, queued: Vec<u8>) -> Self {
         let reason = reason_of(error);
-        let alert = match reason {
-            Reason::HsmUnavailable => plaintext_alert(AlertDescription::InternalError).to_vec(),
+        let alert = match (reason, error) {
+            (Reason::HsmUnavailable, _) => {
+                plaintext_alert(AlertDescription::InternalError).to_vec()
+            }
+            // Where no certificate fits rustls says access_denied, which is for policy.
+            (_, Error::General(_)) => plaintext_alert(AlertDescription::HandshakeFailure).to_vec(),
             _ => queued,
         };
         Self {

@@ -1,5 +1,6 @@
 //! From rustls' errors to a reason, and the alerts that are written by hand.
 
+use portcullis_hsm::HsmError;
 use rustls::{AlertDescription, Error, PeerIncompatible, ProtocolVersion};
 
 use super::client_cert;
@@ -24,8 +25,10 @@ pub(super) fn reason_of(error: &Error) -> Reason {
             | PeerIncompatible::ServerDoesNotSupportTls12Or13 => Reason::TlsVersion,
             _ => Reason::TlsParameters,
         },
-        // A signer reports its failures as `General`; rustls' own uses of it do not occur in a handshake.
-        Error::General(_) => Reason::HsmUnavailable,
+        // A signer's own failure; of rustls' other errors none is of this kind.
+        Error::Other(other) if other.0.is::<HsmError>() => Reason::HsmUnavailable,
+        // rustls' word for "no certificate of the site fits the client".
+        Error::General(_) => Reason::TlsParameters,
         _ => noted.unwrap_or(Reason::HandshakeProtocol),
     }
 }
