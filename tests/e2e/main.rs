@@ -11,6 +11,7 @@ mod harness;
 
 mod authorization;
 mod client_cert;
+mod full_handshakes;
 mod path_confusion;
 mod refusals_client_cert;
 mod server_names;

@@ -89,7 +89,11 @@ async fn a_trailing_dot_in_the_server_name_is_served_or_refused_but_never_anothe
     let said = gateway.s_client(&arguments, "").await;
     let verified = said.stdout.contains("Verify return code: 0 (ok)");
     let refused = said.stderr.contains("alert");
-    assert!(false, "{verified} {refused} {said:?} {:?}", gateway.refusals());
+    assert!(
+        false,
+        "{verified} {refused} {said:?} {:?}",
+        gateway.refusals()
+    );
 }
 
 #[tokio::test]

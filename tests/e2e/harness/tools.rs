@@ -29,8 +29,21 @@ impl Gateway {
 
     /// `openssl s_client ARGUMENTS -connect ADDRESS`, with `input` as what it sends.
     pub(crate) async fn s_client(&self, arguments: &[&str], input: &str) -> Said {
+        self.s_client_with(arguments, input, None).await
+    }
+
+    /// The same, under another `openssl.cnf`.
+    pub(crate) async fn s_client_with(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        conf: Option<&Path>,
+    ) -> Said {
         let mut command = Command::new("openssl");
         let address = self.address().to_string();
+        if let Some(conf) = conf {
+            command.env("OPENSSL_CONF", conf);
+        }
         command.args(["s_client", "-connect", &address, "-CAfile"]);
         command.arg(self.server_trust()).args(arguments);
         run(command, input).await
