@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
 use crate::telemetry::metrics::HandshakeLabel;
-use crate::tls::{self, AcceptSettings, Accepted, HandshakeRefused, Resolve, SiteTls};
+use crate::tls::{self, AcceptSettings, Accepted, Resolve, SiteTls};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
 pub async fn run(
@@ -52,17 +52,15 @@ async fn handshake(
     worker: &Worker,
     snapshot: Arc<Snapshot>,
 ) -> Option<(tls::TlsStream, Rc<Client>)> {
-    let refused = |reason, site, server_name, detail| {
-        let identity = None;
-        let request_id = None;
+    let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
             reason,
             client: peer,
             listener,
             site,
             server_name,
-            identity,
-            request_id,
+            identity: None,
+            request_id: None,
             detail,
         });
     };
@@ -84,48 +82,53 @@ async fn handshake(
     };
     let Accepted { stream, site, .. } = match tls::accept(tcp, &resolver, settings).await {
         Ok(accepted) => accepted,
-        Err(HandshakeRefused {
-            reason,
-            site,
-            server_name,
-            detail,
-        }) => {
-            let site = site.map(|site| &*snapshot.sites[site].name);
-            refused(
-                reason,
-                site,
-                server_name.as_deref(),
-                Some(&*detail).filter(|detail| !detail.is_empty()),
-            );
+        Err(failure) => {
+            let site = failure.site.map(|site| &*snapshot.sites[site].name);
+            let detail = Some(&*failure.detail).filter(|detail| !detail.is_empty());
+            refused(failure.reason, site, failure.server_name.as_deref(), detail);
             return None;
         }
     };
-    let site = Arc::clone(&snapshot.sites[site].name);
-    let identity = match identity(stream.tls()) {
-        Ok(identity) => identity,
+    let site = &snapshot.sites[site].name;
+    match facts(stream.tls(), peer, listener, site) {
+        Ok((facts, kind)) => {
+            metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
+            Some((stream, Rc::new(Client::new(facts))))
+        }
         Err(reason) => {
-            refused(reason, Some(&site), None, None);
-            return None;
+            refused(reason, Some(site), None, None);
+            None
         }
-    };
-    let tls13 = stream.tls().protocol_version() == Some(ProtocolVersion::TLSv1_3);
-    let kind = match stream.tls().handshake_kind() {
+    }
+}
+
+const TLS_1_2: &str = "1.2";
+const TLS_1_3: &str = "1.3";
+
+/// What a finished handshake came to.
+fn facts(
+    tls: &ServerConnection,
+    client: SocketAddr,
+    listener: &Arc<str>,
+    site: &Arc<str>,
+) -> Result<(ConnectionFacts, HandshakeLabel), Reason> {
+    let kind = match tls.handshake_kind() {
         Some(HandshakeKind::Resumed) => HandshakeLabel::Resumed,
         Some(HandshakeKind::FullWithHelloRetryRequest) => HandshakeLabel::HelloRetry,
         _ => HandshakeLabel::Full,
     };
-    metrics.handshake_done(tls13, kind, start.elapsed());
+    let tls13 = tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     let facts = ConnectionFacts {
-        client: peer,
+        client,
         listener: Arc::clone(listener),
-        site,
-        tls_version: if tls13 { "1.3" } else { "1.2" },
-        tls_cipher: cipher_name(stream.tls()),
-        tls_curve: group_name(stream.tls()),
+        site: Arc::clone(site),
+        tls_version: if tls13 { TLS_1_3 } else { TLS_1_2 },
+        tls_cipher: cipher_name(tls),
+        tls_curve: group_name(tls),
         tls_resumed: kind == HandshakeLabel::Resumed,
-        identity,
+        identity: identity(tls)?,
     };
-    Some((stream, Rc::new(Client::new(facts))))
+    Ok((facts, kind))
 }
 
 /// The chain in the connection was verified during the handshake; a site without client certificates asks

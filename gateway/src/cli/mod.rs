@@ -28,6 +28,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong us
 3 the configuration or what it names is wrong, 4 a live check failed.";
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value per process")]
 enum Command {
     /// Run the gateway in the foreground until SIGTERM or SIGINT.
     Run(ConfigFile),

@@ -4,7 +4,6 @@
 //! rustls signs runs as a `portcullis_hsm::step` when the site's key lives in a token, also after a
 //! HelloRetryRequest, where it comes one flight later.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +217,7 @@ async fn read_client_hello(
                 Err((error, mut alert)) => {
                     let mut queued = Vec::new();
                     let _ = alert.write_all(&mut queued); // A Vec takes everything.
+                    let queued = replaces_alert(&error, None).map_or(queued, Vec::from);
                     let mut failure = Failure::tls(&error, queued);
                     if failure.reason == Reason::HandshakeProtocol {
                         failure.reason = Reason::NotTls;
@@ -311,19 +311,17 @@ async fn write_all(tcp: &mut TcpStream, connection: &mut ServerConnection) -> io
 }
 
 /// Tries the socket at once and waits for readiness only where it must.
-fn with_socket<'a, T>(
+async fn with_socket<'a, T>(
     tcp: &'a TcpStream,
     interest: Interest,
-    mut io: impl FnMut(TrySocket<'a>) -> io::Result<T> + 'a,
-) -> impl Future<Output = io::Result<T>> + 'a {
-    async move {
-        loop {
-            match io(TrySocket(tcp)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tcp.ready(interest).await.map(drop)?
-                }
-                result => return result,
+    mut io: impl FnMut(TrySocket<'a>) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match io(TrySocket(tcp)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tcp.ready(interest).await.map(drop)?;
             }
+            result => return result,
         }
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn reason_of(error: &Error) -> Reason {
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-            | PeerIncompatible::ServerDoesNotSupportTls12Or13 => Reason::TlsVersion,
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            // Rustls misses the extension before it looks at the version; TLS 1.0 and 1.1 do not have it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired => Reason::TlsVersion,
             _ => Reason::TlsParameters,
         },
         // A signer's own failure; of rustls' other errors none is of this kind.
@@ -39,10 +41,19 @@ pub(super) fn plaintext_alert(description: AlertDescription) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, u8::from(description)]
 }
 
-/// TLS 1.2 knows no `certificate_required`: RFC 5246, section 7.4.6 asks for `handshake_failure`, where
-/// rustls sends the newer alert in both versions. At this point of TLS 1.2 alerts are still plaintext.
+/// Where the RFCs ask for another alert than rustls sends. All of these are plaintext still.
+///
+/// TLS 1.2 knows no `certificate_required`: RFC 5246, section 7.4.6 asks for `handshake_failure`. A client from
+/// before TLS 1.2, known by its lack of signature algorithms, is told `protocol_version` (RFC 8446, appendix
+/// D.2).
 pub(super) fn replaces_alert(error: &Error, version: Option<ProtocolVersion>) -> Option<[u8; 7]> {
-    let missing = matches!(error, Error::NoCertificatesPresented)
-        && version == Some(ProtocolVersion::TLSv1_2);
-    missing.then(|| plaintext_alert(AlertDescription::HandshakeFailure))
+    let tls12 = version == Some(ProtocolVersion::TLSv1_2);
+    let description = match error {
+        Error::NoCertificatesPresented if tls12 => AlertDescription::HandshakeFailure,
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+            AlertDescription::ProtocolVersion
+        }
+        _ => return None,
+    };
+    Some(plaintext_alert(description))
 }

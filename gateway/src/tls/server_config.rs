@@ -75,6 +75,8 @@ impl SiteTls {
         let h2 = http2.then(|| b"h2".to_vec());
         config.alpn_protocols = h2.into_iter().chain([b"http/1.1".to_vec()]).collect();
         config.require_ems = true;
+        // `suites` is in the operator's order. Of the groups rustls always takes the client's first.
+        config.ignore_client_order = true;
         // No resumption: stock tickets and sessions would let expired and revoked clients back in.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

@@ -269,7 +269,7 @@ impl Answer {
     /// The response for the client. Without a body the connection is back in the pool at once.
     pub(super) fn into_response(
         self,
-        head: Box<ResponseHead>,
+        head: ResponseHead,
         pool: &Rc<Pool>,
         place: Place,
     ) -> (response::Parts, ResponseBody) {

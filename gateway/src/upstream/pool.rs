@@ -198,7 +198,7 @@ impl Upstreams {
         if let Some(connection) = pool.take_idle() {
             match exchange.run(connection, body).await {
                 Outcome::Answered(head, answer) => {
-                    return Ok(answer.into_response(head, pool, place));
+                    return Ok(answer.into_response(*head, pool, place));
                 }
                 Outcome::Failed(error) => return Err(error),
                 // Closed by the upstream while it was idle, before it read the request: nothing was lost.
@@ -210,7 +210,7 @@ impl Upstreams {
         }
         let tcp = pool.connect(&self.counters).await?;
         match exchange.run(Connection::new(tcp), body).await {
-            Outcome::Answered(head, answer) => Ok(answer.into_response(head, pool, place)),
+            Outcome::Answered(head, answer) => Ok(answer.into_response(*head, pool, place)),
             Outcome::Failed(error) => Err(error),
             Outcome::Stale(_) => Err(UpstreamError::Closed(
                 std::io::ErrorKind::UnexpectedEof.into(),

@@ -121,6 +121,7 @@ impl Gateway {
     }
 
     /// The process id.
+    #[cfg(feature = "exams")]
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
     }
