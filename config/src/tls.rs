@@ -12,7 +12,7 @@ pub struct TlsPolicy {
     pub versions: Vec<TlsVersion>,
     /// In order of preference, never empty, at least one for every version. Default all.
     pub suites: Vec<Suite>,
-    /// In order of preference, never empty. Default `X25519MLKEM768, X25519, secp256r1, secp384r1`.
+    /// Never empty; which one is used the client's order says. Default `X25519MLKEM768, X25519, secp256r1, secp384r1`.
     pub groups: Vec<Group>,
 }
 
@@ -117,7 +117,7 @@ impl Suite {
 }
 
 impl Group {
-    /// All groups, in the default order of preference.
+    /// All groups, in the default order.
     pub const ALL: [Group; 4] = [
         Group::X25519MlKem768,
         Group::X25519,
@@ -154,7 +154,7 @@ pub(crate) struct RawTls {
     versions: Option<Vec<Located<TlsVersion>>>,
     /// Cipher suites by IANA name, in order of preference. Default: all that fit the versions.
     suites: Option<Vec<Located<Suite>>>,
-    /// Key exchange groups by IANA name, in order of preference.
+    /// Key exchange groups by IANA name. The first of the client's that is listed is used.
     groups: Option<Vec<Located<Group>>>,
 }
 
