@@ -123,7 +123,7 @@ async fn an_application_protocol_the_site_does_not_speak_is_refused() {
 }
 
 #[tokio::test]
-async fn suites_and_groups_are_chosen_in_the_order_of_the_site() {
+async fn suites_are_chosen_in_the_order_of_the_site_and_groups_in_that_of_the_client() {
     let echo = Echo::start().await.unwrap();
     let line = "tls = { groups = ['secp256r1', 'X25519'], suites = ['TLS_CHACHA20_POLY1305_SHA256', \
         'TLS_AES_256_GCM_SHA384', 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384', \
@@ -136,15 +136,22 @@ async fn suites_and_groups_are_chosen_in_the_order_of_the_site() {
         suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
         suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
     ];
-    let client = Client::new().suites(&reverse);
-    let new = connect(&gateway, &client.clone().tls13()).await.tls;
-    assert_eq!(new.suite, suite::TLS13_CHACHA20_POLY1305_SHA256);
-    let old = client
-        .tls12()
-        .groups(&[kx_group::X25519, kx_group::SECP256R1]);
-    let old = connect(&gateway, &old).await.tls;
-    assert_eq!(old.suite, suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
-    assert_eq!(old.group, NamedGroup::secp256r1);
+    let groups = [kx_group::SECP384R1, kx_group::X25519, kx_group::SECP256R1];
+    let client = Client::new().suites(&reverse).groups(&groups);
+    for (client, expected) in [
+        (
+            client.clone().tls13(),
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ),
+        (
+            client.tls12(),
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ),
+    ] {
+        let connection = connect(&gateway, &client).await;
+        assert_eq!(connection.tls.suite, expected);
+        assert_eq!(connection.tls.group, NamedGroup::X25519);
+    }
 }
 
 #[tokio::test]
