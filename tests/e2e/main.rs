@@ -12,10 +12,8 @@ mod harness;
 mod authorization;
 mod client_cert;
 mod full_handshakes;
-mod full_handshakes;
 mod path_confusion;
 mod refusals_client_cert;
-mod server_names;
 mod server_names;
 mod tls_policy;
 
