@@ -80,7 +80,7 @@ async fn handshake(
         snapshot: &snapshot,
         listener,
     };
-    let Accepted { stream, site, .. } = match tls::accept(tcp, &resolver, settings).await {
+    let Accepted { stream, site, tls } = match tls::accept(tcp, &resolver, settings).await {
         Ok(accepted) => accepted,
         Err(failure) => {
             let site = failure.site.map(|site| &*snapshot.sites[site].name);
@@ -93,7 +93,12 @@ async fn handshake(
     match facts(stream.tls(), peer, listener, site) {
         Ok((facts, kind)) => {
             metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
-            Some((stream, Rc::new(Client::new(facts))))
+            let chain = stream
+                .tls()
+                .peer_certificates()
+                .unwrap_or_default()
+                .to_vec();
+            Some((stream, Rc::new(Client::new(facts, tls, chain))))
         }
         Err(reason) => {
             refused(reason, Some(site), None, None);

@@ -186,20 +186,25 @@ impl Server {
     pub async fn run(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::new().map_err(|error| ServerError::System("signals", error))?;
         loop {
-            tokio::select! {
-                Some(command) = self.commands.recv() => match command {
-                    Command::Reload(reply) => {
-                        let result = self.reload().await.map_err(|error| error.to_string());
-                        let _ = reply.send(result); // The operator may have left.
-                    }
+            let wanted = tokio::select! {
+                Some(command) = self.commands.recv() => Wanted::Reload(Some(command)),
+                _ = signals.reload.recv() => Wanted::Reload(None),
+                _ = signals.reopen.recv() => Wanted::Reopen,
+                () = signals.end.asked() => break,
+            };
+            match wanted {
+                // A reload waits for tokens, which may hang; the end does not wait for it. Until the swap,
+                // which is one step, it has changed nothing and can be dropped.
+                Wanted::Reload(command) => tokio::select! {
+                    result = self.reload() => if let Some(Command::Reload(reply)) = command {
+                        let _ = reply.send(result.map_err(|error| error.to_string())); // They may have left.
+                    },
+                    () = signals.end.asked() => break,
                 },
-                _ = signals.reload.recv() => drop(self.reload().await),
-                _ = signals.reopen.recv() => {
+                Wanted::Reopen => {
                     self.state.shared.access.reopen();
                     self.state.shared.refusals.reopen();
                 }
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
             }
         }
         self.drain().await;
@@ -225,9 +230,19 @@ impl Server {
     }
 }
 
+/// What the control thread is asked for.
+enum Wanted {
+    Reload(Option<Command>),
+    Reopen,
+}
+
 struct Signals {
     reload: Signal,
     reopen: Signal,
+    end: EndSignals,
+}
+
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -237,9 +252,21 @@ impl Signals {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
+    }
+}
+
+impl EndSignals {
+    /// SIGTERM or SIGINT.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

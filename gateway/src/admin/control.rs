@@ -17,6 +17,8 @@ use super::Command;
 /// Bytes of a request line and of an answer.
 const MAX_LINE: u64 = 256;
 const MAX_ANSWER: u64 = 1024 * 1024;
+/// Rest after an accept that failed for want of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Opening tokens and proving certificates takes as long as the HSM does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -71,7 +73,10 @@ pub fn listen(path: &Path, commands: mpsc::Sender<Command>) -> io::Result<()> {
             match listener.accept().await {
                 // One at a time: commands change the whole gateway.
                 Ok((stream, _)) => serve(stream, &commands).await,
-                Err(error) => tracing::warn!(%error, "control socket: accept failed"),
+                Err(error) => {
+                    tracing::warn!(%error, "control socket: accept failed");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
             }
         }
     });

@@ -1,7 +1,6 @@
 //! TCP listeners: every worker has its own socket for each bind address (SO_REUSEPORT), so that accepting
 //! shares nothing.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -50,8 +49,8 @@ pub async fn accept_all(
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => begin(tcp, peer, &name, &worker),
@@ -67,8 +66,19 @@ pub async fn accept_all(
             }
         }
     }
-    while let Some(Ok((tcp, peer))) = now_or_never(listener.accept()).await {
-        begin(tcp, peer, &name, &worker);
+    // The kernel is asked itself: tokio's readiness may not know of the last connections yet, and what is
+    // left when the socket closes is reset.
+    let Ok(socket) = listener.into_std() else {
+        return;
+    };
+    for _ in 0..BACKLOG {
+        let Ok((tcp, peer)) = socket.accept() else {
+            break;
+        };
+        let ready = tcp.set_nonblocking(true);
+        if let Ok(tcp) = ready.and_then(|()| TcpStream::from_std(tcp)) {
+            begin(tcp, peer, &name, &worker);
+        }
     }
 }
 
@@ -106,14 +116,5 @@ struct OpenConnection(Rc<Worker>);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.shared.metrics.connections_open.dec();
-    }
-}
-
-/// Polls once.
-async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
     }
 }

@@ -5,9 +5,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use http_body::Body;
 use portcullis_config::{ClientCertMode, UpstreamProtocol};
 use tokio::time::Duration;
@@ -45,6 +46,9 @@ pub(super) async fn answer(
         begin_record(client, &parts),
         client.open_request(),
     );
+    if parts.version == Version::HTTP_2 {
+        recorder.watch(client.send_clock());
+    }
     let admitted = match admit(&view, client, &parts, &body) {
         Ok(admitted) => admitted,
         Err(denied) => {
@@ -110,6 +114,13 @@ fn admit(
     {
         return Err(refused(Reason::BodyTooLarge));
     }
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    if target.len() > view.snapshot.limits.target {
+        return Err(refused(Reason::RequestTooLarge));
+    }
     let host = RequestHost::of(parts).ok_or(refused(Reason::RequestMalformed))?;
     // The host must belong to the site whose handshake this was, seen through the same listener.
     let names = view
@@ -126,6 +137,8 @@ fn admit(
     {
         return Err(refused(Reason::ClientCertRequired));
     }
+    // A reload may have taken away the CA this client was verified under.
+    view.trusted.map_err(refused)?;
     let path =
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
     let permit =
@@ -186,6 +199,7 @@ fn set_target(
             uri.scheme = None;
             uri.authority = None;
             parts.version = Version::HTTP_11;
+            join_cookies(&mut parts.headers);
         }
         UpstreamProtocol::Http2 => {
             uri.scheme = Some(http::uri::Scheme::HTTP);
@@ -196,4 +210,18 @@ fn set_target(
     }
     parts.uri = Uri::from_parts(uri).ok()?;
     Some(())
+}
+
+/// HTTP/2 clients may send Cookie in pieces; HTTP/1.1 knows one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if pieces.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }

@@ -67,7 +67,7 @@ where
             Next::Late => {
                 refuse_head(&worker, &client, Reason::RequestTimeout, None);
                 respond_bare(&io, http::StatusCode::REQUEST_TIMEOUT, &worker).await;
-                break;
+                return io::discard_rest(&io, Instant::now() + io::LINGER).await;
             }
             Next::Refused(error) => {
                 let reason = match error {
@@ -79,7 +79,7 @@ where
                 };
                 refuse_head(&worker, &client, reason, Some(error.code()));
                 respond_bare(&io, error.status(), &worker).await;
-                break;
+                return io::discard_rest(&io, Instant::now() + io::LINGER).await;
             }
         }
     }
@@ -181,11 +181,44 @@ where
         version: head.parts.version,
         keep_alive: head.keep_alive,
     };
-    let response = answer(worker, client, head.parts, body).await;
+    let response = tokio::select! {
+        biased;
+        response = answer(worker, client, head.parts, body) => response,
+        () = client_left(io) => {
+            io.borrow_mut().end();
+            return End::Abort;
+        }
+    };
     let end = respond(io, response, &after, worker, timeouts.write).await;
-    if end == End::Close {
+    let unread = io.borrow().decoder.is_some();
+    if end != End::KeepAlive {
+        io.borrow_mut().end();
+    }
+    if end == End::Close && unread {
         // Whoever is still sending must be able to read the answer: a close with unread bytes is a reset.
         io::discard_rest(io, Instant::now() + io::LINGER).await;
     }
     end
+}
+
+/// Waits until the client has broken off. A client that only ends its own side (close_notify) may still wait
+/// for its answer. While a request body is read its reader owns the stream and notices itself.
+async fn client_left<S>(io: &SharedIo<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut ended = false;
+    poll_fn(|cx| {
+        let mut io = io.borrow_mut();
+        while !ended && io.decoder.is_none() && io.read.len() < io::HEAD_READ {
+            match io.poll_read_head(cx) {
+                Poll::Ready(Ok(0)) => ended = true,
+                Poll::Ready(Ok(_)) => {} // The next request, early.
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

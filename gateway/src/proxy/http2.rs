@@ -15,6 +15,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::exchange::answer;
 use super::headers::clean_trailers;
@@ -31,6 +32,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often, within `timeouts.write`, the streams of a connection are looked at for a stalled one.
+const STALL_LOOKS: u32 = 4;
+
 /// Serves one connection until either side ends it.
 pub async fn serve<S>(stream: S, client: Rc<Client>, worker: Rc<Worker>)
 where
@@ -38,6 +42,7 @@ where
 {
     let snapshot = worker.snapshot();
     let mut idle = Patience::new(snapshot.timeouts.idle);
+    let write_limit = snapshot.timeouts.write;
     let mut builder = Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -61,28 +66,49 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut ear = worker.draining.clone();
     let mut drained = pin!(ear.started());
-    let mut leaving = false;
+    let mut goodbye: Option<Patience> = None;
+    let mut look = pin!(tokio::time::sleep(write_limit / STALL_LOOKS));
     let ended = poll_fn(|cx| {
-        if !leaving && drained.as_mut().poll(cx).is_ready() {
-            leaving = true;
+        if goodbye.is_none() && drained.as_mut().poll(cx).is_ready() {
             connection.as_mut().graceful_shutdown(); // GOAWAY; streams in progress end in peace.
+            goodbye = Some(Patience::new(write_limit));
         }
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && !leaving {
-            if client.open_requests() > 0 {
-                idle.progress();
-            }
-            if idle.poll_expired(cx).is_ready() {
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
-                return connection.as_mut().poll(cx);
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Ok(ended));
+        }
+        let busy = client.open_requests() > 0;
+        if busy {
+            idle.progress();
+            // One look at all streams now and then; a timer for each frame would cost more than the frame.
+            while look.as_mut().poll(cx).is_ready() {
+                look.as_mut()
+                    .reset(Instant::now() + write_limit / STALL_LOOKS);
+                if client.stalls(write_limit) {
+                    return Poll::Ready(Err("a stream was not read for timeouts.write"));
+                }
             }
         }
-        polled
+        if goodbye.is_none() && idle.poll_expired(cx).is_ready() {
+            connection.as_mut().graceful_shutdown();
+            goodbye = Some(Patience::new(write_limit));
+            cx.waker().wake_by_ref(); // The GOAWAY wants another poll.
+        }
+        // hyper waits without end for a preface, and for a peer that does not take leave.
+        if let Some(goodbye) = &mut goodbye {
+            if busy {
+                goodbye.progress();
+            }
+            return goodbye
+                .poll_expired(cx)
+                .map(|()| Err("the client did not take leave in time"));
+        }
+        Poll::Pending
     })
     .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "http/2 connection ended");
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "http/2 connection ended"),
+        Err(reason) => tracing::debug!(reason, "http/2 connection cut"),
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::worker::{OpenRequest, Worker};
+use super::worker::{OpenRequest, SendClock, Worker};
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
 use crate::upstream::{ResponseBody, UpstreamError};
@@ -31,6 +31,8 @@ pub(super) struct Recorder {
     record: Box<RequestRecord>,
     start: Instant,
     _open: OpenRequest,
+    /// Set for HTTP/2, where many answers share a connection and one may stall.
+    clock: Option<Rc<SendClock>>,
 }
 
 impl Recorder {
@@ -42,7 +44,13 @@ impl Recorder {
             record,
             start: Instant::now(),
             _open: open,
+            clock: None,
         }
+    }
+
+    /// Has the answer's progress towards the client watched.
+    pub(super) fn watch(&mut self, clock: Rc<SendClock>) {
+        self.clock = Some(clock);
     }
 
     /// What is known so far.
@@ -82,6 +90,9 @@ impl Recorder {
     ) -> Response<AnswerBody> {
         self.record.status = status.as_u16();
         self.record.complete = inner.is_end_stream();
+        if let Some(clock) = &self.clock {
+            clock.handed_out();
+        }
         let mut response = Response::new(AnswerBody {
             inner,
             recorder: self,
@@ -114,7 +125,13 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self.get_mut();
+        if let Some(clock) = &this.recorder.clock {
+            clock.asked();
+        }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        if let (Some(clock), Some(Ok(_))) = (&this.recorder.clock, &frame) {
+            clock.handed_out();
+        }
         let record = this.recorder.record();
         match &frame {
             None => record.complete = true,
@@ -144,9 +161,9 @@ impl Body for AnswerBody {
 pub(super) fn status_of(reason: Reason) -> StatusCode {
     match reason {
         Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-        Reason::ClientCertRequired | Reason::NotAuthorized | Reason::DeniedByRule => {
-            StatusCode::FORBIDDEN
-        }
+        Reason::NotAuthorized | Reason::DeniedByRule => StatusCode::FORBIDDEN,
+        // Required, or not verified any more, since a reload.
+        reason if reason.code().starts_with("CLIENT_CERT_") => StatusCode::FORBIDDEN,
         Reason::NoRoute => StatusCode::NOT_FOUND,
         Reason::MethodNotSupported => StatusCode::NOT_IMPLEMENTED,
         Reason::ExpectationNotSupported => StatusCode::EXPECTATION_FAILED,

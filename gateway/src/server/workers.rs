@@ -200,25 +200,34 @@ fn work(shared: Arc<Shared>, draining: Draining, mut orders: mpsc::UnboundedRece
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "no runtime for a worker"),
     };
-    runtime.block_on(async {
-        let worker = Worker::new(shared, draining);
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Listen { name, socket, stop }) => {
-                        if let Err(error) = accept(name, socket, stop, &worker) {
-                            tracing::error!(%error, "a worker cannot accept");
-                        }
+    let worker = runtime.block_on(serve_orders(shared, draining, &mut orders));
+    // Cut connections write their lines while they are dropped.
+    drop(runtime);
+    worker.access.hand_over();
+    worker.refusals.hand_over();
+}
+
+async fn serve_orders(
+    shared: Arc<Shared>,
+    draining: Draining,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Rc<Worker> {
+    let worker = Worker::new(shared, draining);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Order::Listen { name, socket, stop }) => {
+                    if let Err(error) = accept(name, socket, stop, &worker) {
+                        tracing::error!(%error, "a worker cannot accept");
                     }
-                    None => break,
-                },
-                _ = tick.tick() => worker.tick(),
-            }
+                }
+                None => return worker,
+            },
+            _ = tick.tick() => worker.tick(),
         }
-        worker.tick();
-    });
+    }
 }
 
 fn accept(

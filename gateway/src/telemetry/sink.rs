@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use portcullis_config::LogTarget;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,8 @@ use serde::Serialize;
 
 /// Chunks that may wait for the disk; with [`CHUNK_BYTES`] this bounds a stream's memory to 16 MiB.
 const QUEUE_CHUNKS: usize = 256;
+/// How long the end of the process waits for a log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// A worker hands its lines over at this size, or at the next tick.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -56,16 +59,20 @@ impl LogSink {
     /// Opens the file anew (log rotation, SIGUSR1). Streams are left alone.
     pub fn reopen(&self) {
         if let Some(queue) = &self.queue {
-            let _ = queue.send(Message::Reopen); // The writer ends only with the process.
+            // A full queue means a writer that is stuck; it must not stick the control thread, too.
+            if queue.try_send(Message::Reopen).is_err() {
+                tracing::error!("a log writer does not keep up; its file was not reopened");
+            }
         }
     }
 
-    /// Waits until everything handed over so far is written. Blocks: for the end of the process.
+    /// Waits until everything handed over so far is written, at most [`FLUSH_LIMIT`]. Blocks: for the end
+    /// of the process.
     pub fn flush(&self) {
         if let Some(queue) = &self.queue {
             let (done, wait) = sync_channel(1);
-            if queue.send(Message::Flush(done)).is_ok() {
-                let _ = wait.recv();
+            if queue.try_send(Message::Flush(done)).is_ok() {
+                let _ = wait.recv_timeout(FLUSH_LIMIT); // The end comes, written or not.
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use portcullis_config::ClientCertMode;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -37,6 +38,7 @@ pub(super) fn take_refusal() -> Option<Reason> {
 #[derive(Debug)]
 pub struct ClientVerifier {
     mandatory: bool,
+    digest: [u8; 32],
     anchors: Vec<TrustAnchor<'static>>,
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
@@ -61,10 +63,22 @@ impl ClientVerifier {
             .collect();
         Some(Arc::new(Self {
             mandatory,
+            digest: digest_of(&anchors),
             anchors,
             hints,
             provider,
         }))
+    }
+
+    /// Tells sets of trust anchors apart.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Verifies a chain, the leaf first.
+    pub fn verify_chain(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Reason> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Reason::ClientCertMissing)?;
+        self.verify(leaf, intermediates, now)
     }
 
     fn verify(
@@ -193,6 +207,24 @@ fn reason_of(error: &webpki::Error, leaf: &CertificateDer<'_>) -> Reason {
         webpki::Error::InvalidSignatureForPublicKey => Reason::ClientCertBadSignature,
         _ => Reason::ClientCertMalformed,
     }
+}
+
+fn digest_of(anchors: &[TrustAnchor<'_>]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for anchor in anchors {
+        for part in [
+            Some(&anchor.subject),
+            Some(&anchor.subject_public_key_info),
+            anchor.name_constraints.as_ref(),
+        ] {
+            let bytes = part.map_or(&[][..], |der| der.as_ref());
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        }
+    }
+    let mut sum = [0; 32];
+    sum.copy_from_slice(context.finish().as_ref());
+    sum
 }
 
 fn is_self_issued(leaf: &CertificateDer<'_>) -> bool {

@@ -24,6 +24,8 @@ pub struct SiteTls {
     pub remote_key: bool,
     /// The demand on clients that this configuration enforces.
     pub mode: ClientCertMode,
+    /// What verifies clients, unless they are ignored.
+    pub verifier: Option<Arc<ClientVerifier>>,
 }
 
 /// rustls found the combination of versions, suites and groups unusable.
@@ -67,7 +69,8 @@ impl SiteTls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(SiteTlsError)?;
-        let builder = match ClientVerifier::new(mode, anchors, provider) {
+        let verifier = ClientVerifier::new(mode, anchors, provider);
+        let builder = match verifier.clone() {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -84,6 +87,7 @@ impl SiteTls {
             config: Arc::new(config),
             remote_key,
             mode,
+            verifier,
         })
     }
 }

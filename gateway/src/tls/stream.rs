@@ -58,11 +58,13 @@ impl TlsStream {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             Err(error) => return Poll::Ready(Err(error)),
         };
+        // Where ciphertext waits already, whoever wrote it waits for the socket, with its own waker.
+        let writer_waits = self.tls.wants_write();
         if let Err(error) = self.tls.process_new_packets() {
             let _ = self.poll_drain(cx); // The alert goes out if the socket takes it now; the error stands.
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
-        if self.tls.wants_write() {
+        if !writer_waits && self.tls.wants_write() {
             // A KeyUpdate asked for an answer. If the socket is full the next write takes it along.
             if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
                 return Poll::Ready(Err(error));

@@ -19,6 +19,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The body of the request in progress on a connection.
 pub(super) struct ClientBody<S> {
     io: SharedIo<S>,
+    request: u64,
     limit: Option<u64>,
     received: u64,
     patience: Patience,
@@ -28,8 +29,10 @@ pub(super) struct ClientBody<S> {
 
 impl<S> ClientBody<S> {
     pub(super) fn new(io: SharedIo<S>, limit: Option<u64>, patience: Patience) -> Self {
+        let request = io.borrow().request;
         Self {
             io,
+            request,
             limit,
             received: 0,
             patience,
@@ -48,6 +51,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let this = self.get_mut();
         let mut io = this.io.borrow_mut();
+        if io.request != this.request {
+            return Poll::Ready(Some(Err(ClientBodyError::Closed)));
+        }
         loop {
             let io = &mut *io;
             let Some(decoder) = &mut io.decoder else {
@@ -67,6 +73,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Decoded::Trailers(mut trailers)) => {
+                    // Not every reader asks again after the trailers.
+                    if decoder.is_end() {
+                        io.decoder = None;
+                    }
                     clean_trailers(&mut trailers);
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
@@ -79,6 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
             }
             if io.owes_continue && !io.answering && io.read.is_empty() {
                 ready!(poll_continue(io, &mut this.continued, cx))?;
+                // The client was waiting for us, not we for it.
+                this.patience.progress();
             }
             match io.poll_read_body(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
@@ -86,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
+                    io.body_waker = Some(cx.waker().clone());
                     ready!(this.patience.poll_expired(cx));
                     return Poll::Ready(Some(Err(ClientBodyError::Timeout)));
                 }
@@ -94,7 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.io.borrow().decoder.is_none()
+        let io = self.io.borrow();
+        io.request != self.request || io.decoder.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,7 +16,7 @@ use super::SharedIo;
 use crate::http1::BodyDecoder;
 
 /// Bytes read at once of a head that is not complete, and of a body.
-const HEAD_READ: usize = 4 * 1024;
+pub(super) const HEAD_READ: usize = 4 * 1024;
 const BODY_READ: usize = 32 * 1024;
 /// Room on the stack for the first bytes of a head: an idle connection needs no buffer to wait.
 const FIRST_READ: usize = 2 * 1024;
@@ -31,6 +31,11 @@ pub(super) struct Io<S> {
     pub(super) write: BytesMut,
     /// The request body, until it ended.
     pub(super) decoder: Option<BodyDecoder>,
+    /// Counts requests: a body that outlives its request (an HTTP/2 upstream may hold it) finds another
+    /// number here and leaves the stream alone.
+    pub(super) request: u64,
+    /// Whoever waits for bytes of the body.
+    pub(super) body_waker: Option<Waker>,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) owes_continue: bool,
     /// The answer has begun: no interim response may come now.
@@ -45,6 +50,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
             read,
             write,
             decoder: None,
+            request: 0,
+            body_waker: None,
             owes_continue: false,
             answering: false,
         }
@@ -55,6 +62,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         self.owes_continue = expects_continue && !decoder.is_end();
         self.decoder = (!decoder.is_end()).then_some(decoder);
         self.answering = false;
+        self.request += 1;
+    }
+
+    /// The answer is complete, or given up: nobody reads the body any more.
+    pub(super) fn end(&mut self) {
+        self.request += 1;
+        if let Some(waker) = self.body_waker.take() {
+            waker.wake();
+        }
     }
 
     /// Nothing to do: no buffers.
@@ -99,9 +115,6 @@ pub(super) async fn discard_rest<S: AsyncRead + AsyncWrite + Unpin>(
     io: &SharedIo<S>,
     until: Instant,
 ) {
-    if io.borrow().decoder.is_none() {
-        return; // Everything was read.
-    }
     let shut = poll_fn(|cx| Pin::new(&mut io.borrow_mut().stream).poll_shutdown(cx));
     if !matches!(timeout_at(until, shut).await, Ok(Ok(()))) {
         return;
@@ -118,4 +131,6 @@ pub(super) async fn discard_rest<S: AsyncRead + AsyncWrite + Unpin>(
             _ => return,
         }
     }
+    // Enough was read, but a close with unread bytes would overtake the answer: give it its time.
+    tokio::time::sleep_until(until).await;
 }

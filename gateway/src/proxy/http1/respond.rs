@@ -177,6 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     /// Writes the write buffer, then `data`, then `end`, and empties the buffer.
     async fn write(&mut self, data: &[u8], end: &[u8]) -> io::Result<()> {
         let mut written = 0;
+        self.patience.progress();
         poll_fn(|cx| {
             let mut io = self.io.borrow_mut();
             let total = io.write.len() + data.len() + end.len();
