@@ -11,9 +11,11 @@ mod harness;
 
 mod authorization;
 mod client_cert;
+mod forwarded_headers;
 mod full_handshakes;
 mod path_confusion;
 mod refusals_client_cert;
+mod refusals_handshake;
 mod server_names;
 mod tls_policy;
 
@@ -23,4 +25,5 @@ mod exams;
 mod hsm_faults;
 mod http1;
 mod http2;
+mod lasting_connections;
 mod operations;
