@@ -3,7 +3,7 @@
 
 use portcullis_bench::echo::Echo;
 use portcullis_bench::pki::{self, Flaw, Leaf};
-use rustls::{AlertDescription as Alert, ProtocolVersion};
+use rustls::AlertDescription as Alert;
 
 use crate::harness::{
     CLIENT_CA_NAME, Client, Gateway, GatewayBuilder, RawTls, Refused, Site, Token, client_ca,

@@ -5,21 +5,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use portcullis_bench::pki::Leaf;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    SupportedCipherSuite, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Connection, Gateway, Response, server_ca, within};
+use super::verifier::NameOf;
+use super::{Connection, Gateway, Response, within};
 
 /// A client to be, and its session cache: connections of one client may resume.
 #[derive(Debug, Clone)]
@@ -171,6 +170,16 @@ impl Client {
             .map_err(|error| Refused::new(&error, port))
     }
 
+    /// The bytes of its ClientHello, for handshakes that stop there.
+    pub(crate) fn client_hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(self.host.clone()).unwrap();
+        let config = Arc::new(self.configure());
+        let mut connection = ClientConnection::new(config, name).unwrap();
+        let mut bytes = Vec::new();
+        connection.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
     fn changed(mut self) -> Self {
         self.config = OnceLock::new();
         self
@@ -240,60 +249,4 @@ fn alert_named_in(text: &str) -> Option<AlertDescription> {
     let (_, name) = text.rsplit_once("received fatal alert: ")?;
     let mut alerts = (0..=u8::MAX).map(AlertDescription::from);
     alerts.find(|alert| format!("{alert:?}") == name)
-}
-
-/// Verifies servers as usual, but for a given name, whatever server name was sent.
-#[derive(Debug)]
-struct NameOf {
-    name: ServerName<'static>,
-    chain: Arc<WebPkiServerVerifier>,
-}
-
-impl NameOf {
-    fn new(name: &str, provider: Arc<CryptoProvider>) -> Self {
-        let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(server_ca().root_pem().as_bytes());
-        roots.add(root.unwrap()).unwrap();
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        Self {
-            name: ServerName::try_from(name.to_owned()).unwrap(),
-            chain: chain.build().unwrap(),
-        }
-    }
-}
-
-impl ServerCertVerifier for NameOf {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.chain
-            .verify_server_cert(leaf, intermediates, &self.name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -33,18 +33,14 @@ pub(crate) struct Facts {
     pub(crate) suite: SupportedCipherSuite,
     pub(crate) group: NamedGroup,
     pub(crate) kind: HandshakeKind,
-    /// DER, the leaf first.
-    pub(crate) server_chain: Vec<Vec<u8>>,
 }
 
 /// An answer, complete.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) trailers: Option<HeaderMap>,
     /// The client's own port, to find it in the logs.
     pub(crate) port: u16,
 }
@@ -117,20 +113,10 @@ impl Connection {
         let body = body.map_err(|error| Refused::new(&error, self.tls.port))?;
         Ok(Response {
             status: head.status,
-            version: head.version,
             headers: head.headers,
-            trailers: body.trailers().cloned(),
             body: body.to_bytes(),
             port: self.tls.port,
         })
-    }
-
-    /// Waits until the gateway has closed the connection.
-    pub(crate) async fn closed(mut self) {
-        if let Some(driver) = self.driver.take() {
-            // How it ended is not asked for.
-            let _ = within("the end of a connection", driver).await;
-        }
     }
 
     /// An alert that came before the request was written ends the driver, and the request is only cancelled.
@@ -158,12 +144,6 @@ impl Facts {
             suite: tls.negotiated_cipher_suite().unwrap(),
             group: tls.negotiated_key_exchange_group().unwrap().name(),
             kind: tls.handshake_kind().unwrap(),
-            server_chain: tls
-                .peer_certificates()
-                .unwrap_or_default()
-                .iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod raw;
 mod site;
 mod token;
 pub(crate) mod tools;
+mod verifier;
 
 use std::future::Future;
 use std::time::Duration;
