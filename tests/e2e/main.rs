@@ -27,3 +27,4 @@ mod http1;
 mod http2;
 mod lasting_connections;
 mod operations;
+mod upstreams;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -112,15 +113,15 @@ pub enum ResponseBody {
 #[derive(Debug)]
 pub struct Http2Body {
     incoming: Incoming,
-    patience: Patience,
+    wait: Wait,
     _place: Place,
 }
 
 impl Http2Body {
-    pub(super) fn new(incoming: Incoming, patience: Patience, place: Place) -> Self {
+    pub(super) fn new(incoming: Incoming, wait: Wait, place: Place) -> Self {
         Self {
             incoming,
-            patience,
+            wait,
             _place: place,
         }
     }
@@ -131,13 +132,23 @@ impl Http2Body {
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.patience.progress();
+                self.wait.over();
                 Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::Http2)))
             }
             Poll::Pending => {
-                ready!(self.patience.poll_expired(cx));
+                ready!(self.wait.poll_expired(cx));
                 Poll::Ready(Some(Err(UpstreamError::Timeout)))
             }
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Sends what can be sent of the request body, where that is this body's task. Call it while the client
+    /// takes nothing of the answer: some clients read only after they have sent everything.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http1(body) = self {
+            body.poll_upload(cx);
         }
     }
 }
@@ -171,5 +182,36 @@ impl Body for ResponseBody {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.incoming.size_hint(),
         }
+    }
+}
+
+/// The waits for one peer: each has the whole limit, however long nobody asked between them.
+#[derive(Debug)]
+pub(super) struct Wait {
+    patience: Patience,
+    waiting: bool,
+}
+
+impl Wait {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            patience: Patience::new(limit),
+            waiting: false,
+        }
+    }
+
+    /// What was awaited came.
+    pub(super) fn over(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Ready when the limit has passed since the first call after [`over`](Self::over). Time in which the
+    /// client was slow is not the upstream's.
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting {
+            self.waiting = true;
+            self.patience.progress();
+        }
+        self.patience.poll_expired(cx)
     }
 }

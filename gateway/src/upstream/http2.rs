@@ -9,10 +9,9 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 
-use super::body::{Http2Body, RequestBody, ResponseBody};
+use super::body::{Http2Body, RequestBody, ResponseBody, Wait};
 use super::error::UpstreamError;
 use super::pool::{Place, Pool, UpstreamCounters};
-use crate::patience::Patience;
 
 /// Flow-control windows: enough for a fast upstream, bounded for a slow client.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -54,10 +53,10 @@ impl Multiplexed {
         {
             return Ok((head, ResponseBody::Empty));
         }
-        let patience = Patience::new(pool.settings().body_timeout);
+        let wait = Wait::new(pool.settings().body_timeout);
         Ok((
             head,
-            ResponseBody::Http2(Box::new(Http2Body::new(incoming, patience, place))),
+            ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, place))),
         ))
     }
 
