@@ -9,8 +9,8 @@ use rcgen::{
     SubjectPublicKeyInfo,
 };
 
-use super::Validity;
 use super::client::named;
+use super::{Leaf, Validity};
 
 /// A CA (P-256) that certifies keys.
 pub struct Ca {
@@ -98,6 +98,14 @@ impl Ca {
     pub(super) fn intermediates(&self) -> Vec<String> {
         let count = self.path.len().saturating_sub(1);
         self.path.iter().take(count).cloned().collect()
+    }
+
+    /// This CA in the place of a client.
+    pub(super) fn as_leaf(&self) -> Leaf {
+        Leaf {
+            chain: self.intermediates(),
+            key: self.key_pem(),
+        }
     }
 
     /// The key, for what only the `openssl` program can sign.

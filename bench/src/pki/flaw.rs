@@ -31,6 +31,8 @@ pub enum Flaw {
     SelfSigned,
     /// It was issued by a client certificate.
     IssuedByLeaf,
+    /// It is a CA's own.
+    IsCa,
     /// A CA above it allowed no CA below itself.
     PathLength,
     /// Its CA may not certify this DNS name.
@@ -43,7 +45,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// Every flaw.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Expired,
         Self::NotYetValid,
         Self::WrongUsage,
@@ -53,6 +55,7 @@ impl Flaw {
         Self::Rsa1024,
         Self::SelfSigned,
         Self::IssuedByLeaf,
+        Self::IsCa,
         Self::PathLength,
         Self::NameConstraint,
         Self::TenDeep,
@@ -72,6 +75,7 @@ impl Flaw {
             Self::Rsa1024 => openssl::with_rsa_1024(&client, ca),
             Self::SelfSigned => self_signed(&client),
             Self::IssuedByLeaf => issued_by_leaf(&client, ca),
+            Self::IsCa => Ok(ca.intermediate("Portcullis itself")?.as_leaf()),
             Self::PathLength => {
                 let last = ca.intermediate_with_path_length("Portcullis last", 0)?;
                 client.issued_by(&last.intermediate("Portcullis beyond")?)

@@ -44,7 +44,7 @@ fn each_flaw_that_openssl_looks_for_is_found_by_it() {
         let expected = match flaw {
             Flaw::Expired => "has expired",
             Flaw::NotYetValid => "not yet valid",
-            Flaw::WrongUsage => "purpose",
+            Flaw::WrongUsage | Flaw::IsCa => "purpose",
             Flaw::UnknownCa | Flaw::ForgedCa => "unable to get local issuer",
             Flaw::SelfSigned => "self",
             Flaw::IssuedByLeaf => "invalid CA certificate",
