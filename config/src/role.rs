@@ -48,7 +48,7 @@ pub(crate) struct RawRole {
 const RESERVED: [&str; 2] = ["anyone", "verified"];
 
 impl RawRole {
-    /// The name, for [`Names`].
+    /// The name, for the check of names.
     pub(crate) fn name(&self) -> Option<Located<String>> {
         self.name.clone()
     }

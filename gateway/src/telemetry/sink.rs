@@ -66,7 +66,7 @@ impl LogSink {
         }
     }
 
-    /// Waits until everything handed over so far is written, at most [`FLUSH_LIMIT`]. Blocks: for the end
+    /// Waits until everything handed over so far is written, at most two seconds. Blocks: for the end
     /// of the process.
     pub fn flush(&self) {
         if let Some(queue) = &self.queue {
