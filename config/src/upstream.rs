@@ -21,7 +21,7 @@ pub struct Upstream {
     pub protocol: UpstreamProtocol,
     /// TCP connect. Default 3 s.
     pub connect_timeout: Duration,
-    /// From the end of the request head to the response head. Default 60 s.
+    /// From the end of the request, its body included, to the response head. Default 60 s.
     pub response_timeout: Duration,
     /// Body without a byte, either direction, on the upstream side. Default 60 s.
     pub body_timeout: Duration,
@@ -67,7 +67,7 @@ pub(crate) struct RawUpstream {
     protocol: Option<Located<UpstreamProtocol>>,
     /// How long connecting may take.
     connect_timeout: Option<Located<DurationText>>,
-    /// From the end of the request head to the head of the response.
+    /// From the end of the request, its body included, to the head of the response.
     response_timeout: Option<Located<DurationText>>,
     /// How long a body may stand still.
     body_timeout: Option<Located<DurationText>>,

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::error::UpstreamError;
 use super::http1::Http1Body;
+use super::http2::Upload;
 use super::pool::Place;
 use crate::patience::Patience;
 use crate::reason::Reason;
@@ -114,14 +115,16 @@ pub enum ResponseBody {
 pub struct Http2Body {
     incoming: Incoming,
     wait: Wait,
+    upload: Upload,
     _place: Place,
 }
 
 impl Http2Body {
-    pub(super) fn new(incoming: Incoming, wait: Wait, place: Place) -> Self {
+    pub(super) fn new(incoming: Incoming, wait: Wait, upload: Upload, place: Place) -> Self {
         Self {
             incoming,
             wait,
+            upload,
             _place: place,
         }
     }
@@ -133,7 +136,7 @@ impl Http2Body {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 self.wait.over();
-                Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::Http2)))
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| self.upload.blame(error))))
             }
             Poll::Pending => {
                 ready!(self.wait.poll_expired(cx));

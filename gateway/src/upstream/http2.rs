@@ -1,28 +1,37 @@
 //! HTTP/2 with prior knowledge: one connection of a worker carries many requests.
 
+mod upload;
+
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::timeout;
 
+use self::upload::SentBody;
 use super::body::{Http2Body, RequestBody, ResponseBody, Wait};
 use super::error::UpstreamError;
 use super::pool::{Place, Pool, UpstreamCounters};
 
-/// Flow-control windows: enough for a fast upstream, bounded for a slow client.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub(super) use upload::Upload;
+
+/// What an upstream may send ahead of a slow client.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// As much as there can be: what one slow client leaves unread must not stop the others' streams. The bound on
+/// what is held is that of the streams: `connections` of the upstream times [`STREAM_WINDOW`], 128 MiB with
+/// the default.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// A connection that does not answer a PING is given up.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP/2 connection of a worker to one upstream.
 #[derive(Debug, Default)]
-pub(super) struct Multiplexed(RefCell<Option<SendRequest<RequestBody>>>);
+pub(super) struct Multiplexed(RefCell<Option<SendRequest<SentBody>>>);
 
 impl Multiplexed {
     /// Sends a request over the open connection, or a new one.
@@ -35,15 +44,16 @@ impl Multiplexed {
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
         let mut sender = self.sender(pool, counters).await?;
         let head_only = request.method() == Method::HEAD;
-        let answer = timeout(
-            pool.settings().response_timeout,
-            sender.send_request(request),
-        )
-        .await;
-        let (head, incoming) = answer
-            .map_err(|_| UpstreamError::Timeout)?
-            .map_err(client_error)?
-            .into_parts();
+        let (parts, body) = request.into_parts();
+        let (upload, body) = Upload::new(body, pool.settings());
+        let mut answer = pin!(sender.send_request(Request::from_parts(parts, body)));
+        let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| upload.blame(error))),
+            Poll::Pending => upload
+                .poll_expired(cx)
+                .map(|()| Err(UpstreamError::Timeout)),
+        });
+        let (head, incoming) = answer.await?.into_parts();
         // There is nothing to read, and the announced length of what is not sent must not count as missing.
         if head_only
             || matches!(
@@ -56,7 +66,7 @@ impl Multiplexed {
         let wait = Wait::new(pool.settings().body_timeout);
         Ok((
             head,
-            ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, place))),
+            ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, upload, place))),
         ))
     }
 
@@ -64,7 +74,7 @@ impl Multiplexed {
         &self,
         pool: &Pool,
         counters: &UpstreamCounters,
-    ) -> Result<SendRequest<RequestBody>, UpstreamError> {
+    ) -> Result<SendRequest<SentBody>, UpstreamError> {
         let open = self.0.borrow().clone().filter(|sender| !sender.is_closed());
         if let Some(mut sender) = open
             && sender.ready().await.is_ok()
@@ -89,18 +99,6 @@ impl Multiplexed {
         self.0.replace(Some(sender.clone()));
         Ok(sender)
     }
-}
-
-/// A failed request body of the client shows as an error of the stream; its cause is the truth.
-fn client_error(error: hyper::Error) -> UpstreamError {
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        if let Some(client) = cause.downcast_ref() {
-            return UpstreamError::Client(*client);
-        }
-        source = cause.source();
-    }
-    UpstreamError::Http2(error)
 }
 
 /// Runs hyper's tasks on the worker's own thread.

@@ -154,8 +154,10 @@ impl Upstreams {
         parts: Parts,
         body: RequestBody,
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let place = target.place().await?;
+        // Before the wait for a place: a reload meanwhile closes the pool of a target that is gone, and
+        // nothing may open it again.
         let pool = self.pool(target);
+        let place = target.place().await?;
         match target.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(&pool, parts, body, place).await,
             UpstreamProtocol::Http2 => {
