@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod admission;
 mod authorization;
 mod client_cert;
 mod forwarded_headers;
@@ -16,6 +17,7 @@ mod full_handshakes;
 mod path_confusion;
 mod refusals_client_cert;
 mod refusals_handshake;
+mod refusals_request;
 mod server_names;
 mod tls_policy;
 

@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// What each flaw ends in. RSA with 1,024 bits is not here: our client cannot even use such a key.
-const MATRIX: [(Flaw, Alert, &str); 11] = [
+const MATRIX: [(Flaw, Alert, &str); 12] = [
     (
         Flaw::Expired,
         Alert::CertificateExpired,
@@ -48,6 +48,7 @@ const MATRIX: [(Flaw, Alert, &str); 11] = [
         Alert::UnknownCA,
         "CLIENT_CERT_ISSUER_NOT_CA",
     ),
+    (Flaw::IsCa, Alert::BadCertificate, "CLIENT_CERT_IS_CA"),
     (
         Flaw::PathLength,
         Alert::BadCertificate,
@@ -176,6 +177,26 @@ async fn a_stolen_certificate_without_its_key_is_refused() {
         )
         .await;
     }
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_is_refused() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = gateway("require", &echo).spawn().await;
+    let right = client_leaf("orders");
+    let der = right.chain_der().unwrap().remove(0);
+    let longer = [&der[..], &[0]].concat();
+    let client = Client::new().certificate(&right);
+    for wrong in [&[][..], b"garbage", &der[..der.len() - 1], &longer] {
+        let client = client.clone().chain_of(&[wrong]);
+        for client in both_versions(&client) {
+            let refused = client.get(&gateway, "/secret").await.unwrap_err();
+            let line = gateway.refusal_of(refused.port).await;
+            assert_eq!(refused.alert, Some(Alert::BadCertificate), "{line}");
+            assert_eq!(line["reason"], "CLIENT_CERT_MALFORMED", "{line}");
+        }
+    }
+    assert_eq!(echo.record().connection_count(), 0);
 }
 
 #[tokio::test]

@@ -112,6 +112,13 @@ impl Client {
         self.changed()
     }
 
+    /// Shows this in the place of its certificate (DER, or not even that).
+    pub(crate) fn chain_of(mut self, certificates: &[&[u8]]) -> Self {
+        let owned = certificates.iter().map(|bytes| bytes.to_vec().into());
+        self.chain = owned.collect();
+        self.changed()
+    }
+
     /// Keeps the intermediates of its chain to itself.
     pub(crate) fn without_intermediates(mut self) -> Self {
         self.chain.truncate(1);
