@@ -116,6 +116,14 @@ impl Drop for Recorder {
     }
 }
 
+impl AnswerBody {
+    /// Lets the request's body go on while the answer waits for the client: an upstream may read and answer
+    /// at the same time, and a client may read only after it has sent.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        self.inner.poll_upload(cx);
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = UpstreamError;

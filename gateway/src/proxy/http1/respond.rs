@@ -78,8 +78,9 @@ where
         io,
         patience: Patience::new(stall),
         framing,
+        body: Some(body),
     };
-    match writer.body(body).await {
+    match writer.answer().await {
         Ok(()) if keep_alive && io.borrow().decoder.is_none() => End::KeepAlive,
         Ok(()) => End::Close,
         Err(_) => End::Abort,
@@ -104,6 +105,7 @@ where
         io,
         patience,
         framing: Framing::Length(0),
+        body: None,
     };
     let _ = writer.write(&[], &[]).await; // The connection is closed either way.
     let _ = writer.flush().await;
@@ -131,22 +133,22 @@ struct Writer<'a, S> {
     io: &'a SharedIo<S>,
     patience: Patience,
     framing: Framing,
+    body: Option<AnswerBody>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     /// Writes the head, which waits in the write buffer, and the body behind it. The head leaves with the
     /// first piece of the body where that is there already: one record, one system call.
-    async fn body(&mut self, body: AnswerBody) -> Result<(), UpstreamError> {
-        let mut body = std::pin::pin!(body);
+    async fn answer(&mut self) -> Result<(), UpstreamError> {
         let mut trailers = None;
         loop {
-            let frame = match poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await {
+            let frame = match poll_fn(|cx| Poll::Ready(self.poll_frame(cx))).await {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     // Nothing to write for now: what was written so far must not wait.
                     self.write(&[], &[]).await.map_err(UpstreamError::Closed)?;
                     self.flush().await.map_err(UpstreamError::Closed)?;
-                    poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+                    poll_fn(|cx| self.poll_frame(cx)).await
                 }
             };
             match frame {
@@ -165,8 +167,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         self.flush().await.map_err(UpstreamError::Closed)
     }
 
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
     async fn data(&mut self, data: &Bytes) -> io::Result<()> {
-        self.patience.progress();
         if self.framing != Framing::Chunked {
             return self.write(data, &[]).await;
         }
@@ -179,42 +190,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         let mut written = 0;
         self.patience.progress();
         poll_fn(|cx| {
-            let mut io = self.io.borrow_mut();
-            let total = io.write.len() + data.len() + end.len();
-            while written < total {
-                match poll_write_parts(&mut io, [data, end], written, cx) {
+            loop {
+                let wrote = {
+                    let mut io = self.io.borrow_mut();
+                    if written == io.write.len() + data.len() + end.len() {
+                        io.write.clear();
+                        return Poll::Ready(Ok(()));
+                    }
+                    poll_write_parts(&mut io, [data, end], written, cx)
+                };
+                match wrote {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(Ok(count)) => {
                         written += count;
                         self.patience.progress();
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {
-                        return self
-                            .patience
-                            .poll_expired(cx)
-                            .map(|()| Err(io::ErrorKind::TimedOut.into()));
-                    }
+                    Poll::Pending => return self.poll_client(cx),
                 }
             }
-            io.write.clear();
-            Poll::Ready(Ok(()))
         })
         .await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         self.patience.progress();
-        poll_fn(
-            |cx| match Pin::new(&mut self.io.borrow_mut().stream).poll_flush(cx) {
-                Poll::Pending => self
-                    .patience
-                    .poll_expired(cx)
-                    .map(|()| Err(io::ErrorKind::TimedOut.into())),
+        poll_fn(|cx| {
+            let flushed = Pin::new(&mut self.io.borrow_mut().stream).poll_flush(cx);
+            match flushed {
+                Poll::Pending => self.poll_client(cx),
                 ready => ready,
-            },
-        )
+            }
+        })
         .await
+    }
+
+    /// The client takes its time: meanwhile the request's body goes on. Ready when it took too long.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(body) = &mut self.body {
+            body.poll_upload(cx);
+        }
+        let expired = self.patience.poll_expired(cx);
+        expired.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
