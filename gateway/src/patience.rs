@@ -45,6 +45,38 @@ impl Patience {
     }
 }
 
+/// The waits for one peer: each has the whole limit, however long nobody asked between them.
+#[derive(Debug)]
+pub struct Wait {
+    patience: Patience,
+    waiting: bool,
+}
+
+impl Wait {
+    /// A wait that has not begun.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            patience: Patience::new(limit),
+            waiting: false,
+        }
+    }
+
+    /// What was awaited came.
+    pub fn over(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Ready when the limit has passed since the first call after [`over`](Self::over). Time in which nobody
+    /// asked does not count: it was somebody else who was slow.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting {
+            self.waiting = true;
+            self.patience.progress();
+        }
+        self.patience.poll_expired(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;

@@ -23,7 +23,7 @@ use self::respond::{After, End, respond, respond_bare};
 use super::exchange::answer;
 use super::worker::{Client, Worker, head_limits};
 use crate::http1::{BodyDecoder, Framing, HeadError, HeadScan, RequestHead};
-use crate::patience::Patience;
+use crate::patience::{Patience, Wait};
 use crate::reason::Reason;
 use crate::telemetry::RefusalRecord;
 use crate::upstream::RequestBody;
@@ -172,7 +172,7 @@ where
         _ => RequestBody::Stream(Box::pin(ClientBody::new(
             Rc::clone(io),
             snapshot.limits.body,
-            Patience::new(timeouts.body),
+            Wait::new(timeouts.body),
         ))),
     };
     drop(snapshot);

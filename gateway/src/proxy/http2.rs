@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::exchange::answer;
 use super::headers::clean_trailers;
 use super::worker::{Client, Worker};
-use crate::patience::Patience;
+use crate::patience::{Patience, Wait};
 use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
 
 /// Flow-control windows: what one client can make the gateway hold of its uploads.
@@ -121,7 +121,7 @@ fn request_body(incoming: Incoming, worker: &Worker) -> RequestBody {
         incoming,
         limit: snapshot.limits.body,
         received: 0,
-        patience: Patience::new(snapshot.timeouts.body),
+        wait: Wait::new(snapshot.timeouts.body),
     }))
 }
 
@@ -130,7 +130,7 @@ struct ClientBody {
     incoming: Incoming,
     limit: Option<u64>,
     received: u64,
-    patience: Patience,
+    wait: Wait,
 }
 
 impl Body for ClientBody {
@@ -144,7 +144,7 @@ impl Body for ClientBody {
         let this = self.get_mut();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Pending => {
-                ready!(this.patience.poll_expired(cx));
+                ready!(this.wait.poll_expired(cx));
                 Poll::Ready(Some(Err(ClientBodyError::Timeout)))
             }
             Poll::Ready(None) => Poll::Ready(None),
@@ -154,7 +154,7 @@ impl Body for ClientBody {
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }
-                this.patience.progress();
+                this.wait.over();
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if this.limit.is_some_and(|limit| this.received > limit) {
                     return Poll::Ready(Some(Err(ClientBodyError::TooLarge)));

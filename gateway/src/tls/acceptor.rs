@@ -247,6 +247,7 @@ async fn finish(
         let _ = alert.write_all(&mut queued); // A Vec takes everything.
         Failure::tls(&error, queued)
     })?;
+    let mut read_more = false;
     loop {
         write_all(tcp, &mut connection)
             .await
@@ -254,16 +255,17 @@ async fn finish(
         if !connection.is_handshaking() {
             return Ok(connection);
         }
-        let read = with_socket(tcp, Interest::READABLE, |mut socket| {
-            connection.read_tls(&mut socket)
-        })
-        .await;
-        if read.map_err(|error| Failure::io(&error))? == 0 {
-            return Err(Failure::bare(
-                Reason::HandshakeClosed,
-                "closed during the handshake",
-            ));
+        // First what came in one piece with the ClientHello: rustls holds it already.
+        if read_more {
+            let read = with_socket(tcp, Interest::READABLE, |mut socket| {
+                connection.read_tls(&mut socket)
+            });
+            if read.await.map_err(|error| Failure::io(&error))? == 0 {
+                let detail = "closed during the handshake";
+                return Err(Failure::bare(Reason::HandshakeClosed, detail));
+            }
         }
+        read_more = true;
         // After a HelloRetryRequest the second ClientHello is answered, and signed, here.
         let retried = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
         let process = move || {

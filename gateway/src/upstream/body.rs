@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -13,7 +12,7 @@ use super::error::UpstreamError;
 use super::http1::Http1Body;
 use super::http2::Upload;
 use super::pool::Place;
-use crate::patience::Patience;
+use crate::patience::Wait;
 use crate::reason::Reason;
 
 /// Why a client's request body ended early.
@@ -185,36 +184,5 @@ impl Body for ResponseBody {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.incoming.size_hint(),
         }
-    }
-}
-
-/// The waits for one peer: each has the whole limit, however long nobody asked between them.
-#[derive(Debug)]
-pub(super) struct Wait {
-    patience: Patience,
-    waiting: bool,
-}
-
-impl Wait {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self {
-            patience: Patience::new(limit),
-            waiting: false,
-        }
-    }
-
-    /// What was awaited came.
-    pub(super) fn over(&mut self) {
-        self.waiting = false;
-    }
-
-    /// Ready when the limit has passed since the first call after [`over`](Self::over). Time in which the
-    /// client was slow is not the upstream's.
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waiting {
-            self.waiting = true;
-            self.patience.progress();
-        }
-        self.patience.poll_expired(cx)
     }
 }

@@ -13,9 +13,10 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::upload::SentBody;
-use super::body::{Http2Body, RequestBody, ResponseBody, Wait};
+use super::body::{Http2Body, RequestBody, ResponseBody};
 use super::error::UpstreamError;
 use super::pool::{Place, Pool, UpstreamCounters};
+use crate::patience::Wait;
 
 pub(super) use upload::Upload;
 

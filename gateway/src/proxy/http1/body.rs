@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::SharedIo;
 use super::io::Io;
 use crate::http1::Decoded;
-use crate::patience::Patience;
+use crate::patience::Wait;
 use crate::proxy::headers::clean_trailers;
 use crate::upstream::ClientBodyError;
 
@@ -22,20 +22,20 @@ pub(super) struct ClientBody<S> {
     request: u64,
     limit: Option<u64>,
     received: u64,
-    patience: Patience,
+    wait: Wait,
     /// Bytes of `100 Continue` that are written.
     continued: usize,
 }
 
 impl<S> ClientBody<S> {
-    pub(super) fn new(io: SharedIo<S>, limit: Option<u64>, patience: Patience) -> Self {
+    pub(super) fn new(io: SharedIo<S>, limit: Option<u64>, wait: Wait) -> Self {
         let request = io.borrow().request;
         Self {
             io,
             request,
             limit,
             received: 0,
-            patience,
+            wait,
             continued: 0,
         }
     }
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                         io.decoder = None;
                     }
                     io.owes_continue = false; // It did not wait.
-                    this.patience.progress();
+                    this.wait.over();
                     this.received += data.len() as u64;
                     if this.limit.is_some_and(|limit| this.received > limit) {
                         return Poll::Ready(Some(Err(ClientBodyError::TooLarge)));
@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
             if io.owes_continue && !io.answering && io.read.is_empty() {
                 ready!(poll_continue(io, &mut this.continued, cx))?;
                 // The client was waiting for us, not we for it.
-                this.patience.progress();
+                this.wait.over();
             }
             match io.poll_read_body(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     io.body_waker = Some(cx.waker().clone());
-                    ready!(this.patience.poll_expired(cx));
+                    ready!(this.wait.poll_expired(cx));
                     return Poll::Ready(Some(Err(ClientBodyError::Timeout)));
                 }
             }

@@ -11,7 +11,8 @@ use http_body::{Frame, SizeHint};
 use super::connection::Connection;
 use super::upload::Upload;
 use crate::http1::{BodyDecoder, Decoded, HeadLimits, ResponseHead};
-use crate::upstream::body::{ResponseBody, Wait};
+use crate::patience::Wait;
+use crate::upstream::body::ResponseBody;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Place, Pool, Return};
 
