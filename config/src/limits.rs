@@ -19,7 +19,7 @@ pub struct Limits {
     pub client_hello: usize,
     /// Bytes of a request or response head. Default 32 KiB.
     pub header_bytes: usize,
-    /// Header fields of a request or response. Default 100.
+    /// Header fields of a request or response, at most 256 (the codec keeps the table on its stack). Default 100.
     pub headers: usize,
     /// Bytes of a request target. Default 8 KiB.
     pub target: usize,
@@ -147,7 +147,7 @@ impl RawLimits {
             handshakes: check.count(self.handshakes, default.handshakes, 1..=MANY),
             client_hello,
             header_bytes,
-            headers: check.count(self.headers, default.headers, 8..=10_000),
+            headers: check.count(self.headers, default.headers, 8..=256),
             target,
             body,
             h2_streams: u32::try_from(streams).unwrap_or(default.h2_streams),
