@@ -190,3 +190,68 @@ async fn node_is_served() {
         assert!(said.stdout.contains("/from-node"), "{version}: {said:?}");
     }
 }
+
+/// A client in Java's own words; run from its source.
+const JAVA: &str = r#"
+import java.io.*; import java.net.URI; import java.net.http.*; import java.security.*;
+import java.security.cert.*; import javax.net.ssl.*;
+public class Client {
+  public static void main(String[] a) throws Exception {
+    KeyStore keys = KeyStore.getInstance("PKCS12");
+    keys.load(new FileInputStream("client.p12"), "secret".toCharArray());
+    KeyManagerFactory key = KeyManagerFactory.getInstance("PKIX");
+    key.init(keys, "secret".toCharArray());
+    KeyStore roots = KeyStore.getInstance("PKCS12");
+    roots.load(null, null);
+    roots.setCertificateEntry("root",
+      CertificateFactory.getInstance("X.509").generateCertificate(new FileInputStream("roots.pem")));
+    TrustManagerFactory trust = TrustManagerFactory.getInstance("PKIX");
+    trust.init(roots);
+    SSLContext context = SSLContext.getInstance("TLS");
+    context.init(key.getKeyManagers(), trust.getTrustManagers(), null);
+    SSLParameters parameters = context.getDefaultSSLParameters();
+    parameters.setProtocols(new String[] { a[1] });
+    HttpClient client = HttpClient.newBuilder().sslContext(context).sslParameters(parameters).build();
+    HttpResponse<String> answer =
+      client.send(HttpRequest.newBuilder(URI.create(a[0])).build(), HttpResponse.BodyHandlers.ofString());
+    System.out.println(answer.version() + " " + answer.statusCode() + " " + answer.body());
+  }
+}
+"#;
+
+#[tokio::test]
+async fn java_is_served() {
+    if !installed("java").await {
+        return;
+    }
+    let echo = Echo::start().await.unwrap();
+    let gateway = demanding(&echo).await;
+    write_file(&gateway.folder().join("Client.java"), JAVA).unwrap();
+    let mut command = Command::new("openssl");
+    command.current_dir(gateway.folder());
+    command.args([
+        "pkcs12",
+        "-export",
+        "-in",
+        "client.pem",
+        "-inkey",
+        "client.key",
+    ]);
+    command.args(["-out", "client.p12", "-passout", "pass:secret"]);
+    let made = run(command, "").await;
+    assert!(made.status.success(), "{made:?}");
+    for version in ["TLSv1.2", "TLSv1.3"] {
+        let mut command = Command::new("java");
+        command.current_dir(gateway.folder());
+        command.args([
+            "Client.java",
+            &format!("{}/from-java", gateway.url()),
+            version,
+        ]);
+        let said = run(command, "").await;
+        assert!(
+            said.stdout.contains("HTTP_2 200") && said.stdout.contains("/from-java"),
+            "{version}: {said:?}"
+        );
+    }
+}
