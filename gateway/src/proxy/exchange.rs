@@ -41,15 +41,16 @@ pub(super) async fn answer(
     body: RequestBody,
 ) -> Response<AnswerBody> {
     let view = client.view(worker);
+    let host = RequestHost::of(&parts);
     let mut recorder = Recorder::new(
         Rc::clone(worker),
-        begin_record(client, &parts),
+        begin_record(client, &parts, host.as_ref()),
         client.open_request(),
     );
     if parts.version == Version::HTTP_2 {
         recorder.watch(client.send_clock());
     }
-    let admitted = match admit(&view, client, &parts, &body) {
+    let admitted = match admit(&view, client, (&parts, host), &body) {
         Ok(admitted) => admitted,
         Err(denied) => {
             let request_id = worker.ids.request_id();
@@ -99,7 +100,7 @@ pub(super) async fn answer(
 fn admit(
     view: &View,
     client: &Client,
-    parts: &Parts,
+    (parts, host): (&Parts, Option<RequestHost>),
     body: &RequestBody,
 ) -> Result<Admitted, Denied> {
     let refused = |reason| Denied { reason, rule: None };
@@ -121,7 +122,7 @@ fn admit(
     if target.len() > view.snapshot.limits.target {
         return Err(refused(Reason::RequestTooLarge));
     }
-    let host = RequestHost::of(parts).ok_or(refused(Reason::RequestMalformed))?;
+    let host = host.ok_or(refused(Reason::RequestMalformed))?;
     // The host must belong to the site whose handshake this was, seen through the same listener.
     let names = view
         .listener
@@ -155,15 +156,13 @@ fn admit(
     })
 }
 
-fn begin_record(client: &Client, parts: &Parts) -> Box<RequestRecord> {
+fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> Box<RequestRecord> {
     Box::new(RequestRecord {
         connection: Rc::clone(&client.facts),
         request_id: Box::default(),
         trace_id: Box::default(),
         method: parts.method.clone(),
-        host: RequestHost::of(parts)
-            .map(|host| host.name)
-            .unwrap_or_default(),
+        host: host.map(|host| host.name.clone()).unwrap_or_default(),
         path: parts.uri.path().into(),
         protocol: match parts.version {
             Version::HTTP_2 => "2",

@@ -2,9 +2,16 @@
 //! step fails it stays in force and the error is shown.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{Server, ServerError, prepare};
 use crate::snapshot::Snapshot;
+
+/// How long tokens may take to open and to prove their keys. Less than `portcullis reload` waits, so that the
+/// operator is told.
+const PREPARE_LIMIT: Duration = Duration::from_secs(100);
 
 impl Server {
     /// Reads the configuration again and puts it in force.
@@ -27,8 +34,10 @@ impl Server {
     async fn try_reload(&mut self) -> Result<String, ServerError> {
         let (path, old) = (self.path.clone(), self.state.shared.snapshot.load_full());
         // Tokens block while they open and sign: not on the control thread, which answers probes.
-        let prepared = tokio::task::spawn_blocking(move || prepare(&path, Some(&old))).await;
-        let (config, snapshot) = prepared
+        let prepared = tokio::task::spawn_blocking(move || prepare(&path, Some(&old)));
+        let (config, snapshot) = timeout(PREPARE_LIMIT, prepared)
+            .await
+            .map_err(|late| ServerError::System("a token did not answer", late.into()))?
             .map_err(|error| ServerError::System("reload", std::io::Error::other(error)))??;
         if config.workers != self.config.workers {
             return Err(ServerError::Restart("workers"));

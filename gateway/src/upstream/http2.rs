@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode, response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
 
 use self::upload::SentBody;
 use super::body::{Http2Body, RequestBody, ResponseBody};
@@ -83,14 +84,20 @@ impl Multiplexed {
             return Ok(sender);
         }
         let tcp = pool.connect(counters).await?;
-        let (sender, connection) = Builder::new(LocalExecutor)
+        let mut builder = Builder::new(LocalExecutor);
+        builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(tcp))
+            .keep_alive_timeout(PING_TIMEOUT);
+        let begun = timeout(
+            pool.settings().connect_timeout,
+            builder.handshake(TokioIo::new(tcp)),
+        );
+        let (sender, connection) = begun
             .await
+            .map_err(|late| UpstreamError::Connect(late.into()))?
             .map_err(UpstreamError::Http2)?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
