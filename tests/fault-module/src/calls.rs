@@ -14,7 +14,7 @@ use std::ffi::c_void;
 use crate::counts::{Counted, count};
 use crate::faults::{self, Verdict};
 use crate::settings::ErrorIn;
-use crate::{lockout, real, token, watch};
+use crate::{lockout, real, reserved, token, watch};
 
 /// The real functions with ours over them.
 pub(crate) fn over(real: CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
@@ -60,7 +60,12 @@ unsafe extern "C" fn initialize(arguments: *mut c_void) -> CK_RV {
     count(Counted::Initialize);
     // What has changed since the last call must be known before: it decides whether a token comes back.
     watch::settings();
-    // SAFETY: the caller keeps the contract of `C_Initialize`, and the argument is its own.
+    // SAFETY: the caller keeps the contract of `C_Initialize`.
+    let mut named = unsafe { reserved::with_text(arguments) };
+    let arguments = named
+        .as_mut()
+        .map_or(arguments, |named| (&raw mut *named).cast());
+    // SAFETY: the argument is the caller's own, or a copy of it that lives until the call returns.
     let result = unsafe { real(arguments) };
     if result == CKR_OK {
         token::initialized();

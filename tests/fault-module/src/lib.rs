@@ -2,12 +2,14 @@
 //!
 //! Name `libfault_module.so` as the module where the real one stood. It loads the real module and forwards
 //! every call; those that matter get the faults that the settings file asks for, which may be changed
-//! while the process runs. `docs/REHEARSAL.md` tells operators how. Three variables of the environment
-//! steer it:
+//! while the process runs. `docs/REHEARSAL.md` tells operators how. Variables of the
+//! environment steer it:
 //!
 //! - `FAULT_REAL_MODULE`: the real module; SoftHSM if not set.
 //! - `FAULT_SETTINGS`: a file of `key = value` lines, read again whenever it changes; no faults if not set.
 //!   [`settings::Settings`] lists the keys.
+//! - `FAULT_INITIALIZE`: a text that `C_Initialize` of the real module gets as `pReserved`; NSS softokn
+//!   wants its database named so. Without it, it gets what the caller passes.
 //! - `FAULT_COUNTS`: a file that always holds how often this process called the functions that matter.
 //!
 //! ```text
@@ -32,6 +34,7 @@ mod token;
 
 mod calls;
 mod counts;
+mod reserved;
 
 use std::env;
 use std::io::{self, Write};
