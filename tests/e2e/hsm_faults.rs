@@ -31,6 +31,11 @@ impl Faults {
         let fresh = self.folder.path().join("settings.new");
         fs::write(&fresh, settings).unwrap();
         fs::rename(fresh, self.folder.path().join("settings")).unwrap();
+        // The module looks at the file every two milliseconds at most.
+        let end = Instant::now() + Duration::from_millis(3);
+        while Instant::now() < end {
+            std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+        }
     }
 
     pub(crate) fn count(&self, function: &str) -> u64 {

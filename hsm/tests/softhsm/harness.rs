@@ -131,11 +131,14 @@ impl Hsm {
         Token::open(self.settings(module)).unwrap()
     }
 
-    /// Replaces the settings of the fault module.
+    /// Replaces the settings of the fault module; they hold for the next call of it.
     pub(crate) fn faults(&self, settings: &str) {
         // Renamed into place, so that the module never reads half of it.
         fs::write(self.file("faults.new"), settings).unwrap();
         fs::rename(self.file("faults.new"), self.file("faults")).unwrap();
+        // The module looks at the file every two milliseconds at most.
+        let end = Instant::now() + Duration::from_millis(3);
+        until("the module looks again", || Instant::now() >= end);
     }
 
     /// How often the fault module saw `function`.

@@ -12,4 +12,5 @@ mod harness;
 mod keys;
 mod login;
 mod outage;
+mod rehearsal;
 mod steps;

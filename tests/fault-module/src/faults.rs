@@ -1,36 +1,24 @@
-//! What happens to one signature: it waits for an engine, takes longer, hangs, or fails.
+//! What happens to one signature: it waits for an engine, takes longer, hangs, fails, or ends the process.
+//!
+//! What it promises: with `delay_us` and `engines` alone the token is an exact queue of that many servers
+//! of that one service time.
 
-use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-use std::{env, fs, io, io::Write, thread};
+use std::io::{self, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use cryptoki_sys::CK_RV;
 
-use crate::settings::Settings;
+use crate::settings::{ErrorIn, MILLION, Settings, every};
+use crate::{random, watch};
 
 /// How often a hanging signature looks whether it may go on.
 const HANG_CHECK: Duration = Duration::from_millis(5);
 
-/// The faults of this process.
-pub(crate) static FAULTS: Faults = Faults {
-    file: OnceLock::new(),
-    current: Mutex::new(None),
-    busy: Mutex::new(0),
-    free: Condvar::new(),
-};
-
-pub(crate) struct Faults {
-    file: OnceLock<Option<PathBuf>>,
-    /// The settings, and the file they were read from as it was then.
-    current: Mutex<Option<(Version, Settings)>>,
-    /// Engines that sign.
-    busy: Mutex<usize>,
-    free: Condvar,
-}
-
-/// Tells one content of the settings file from the next.
-type Version = (SystemTime, u64);
+/// Engines that sign.
+static BUSY: Mutex<usize> = Mutex::new(0);
+static FREE: Condvar = Condvar::new();
 
 /// What is to be done with a signature.
 pub(crate) enum Verdict {
@@ -43,78 +31,71 @@ pub(crate) enum Verdict {
 /// An engine that signs; free again when dropped.
 pub(crate) struct Engine;
 
-impl Faults {
-    /// Lets the faults happen to the signature of this number, counted from 1.
-    pub(crate) fn strike(&self, number: u64) -> Verdict {
-        let settings = self.settings();
-        if every(settings.hang_every, number) {
-            // Before an engine is taken: what hangs in a real HSM is mostly its connection.
-            self.hang(settings.hang);
-        }
-        let engine = (settings.engines > 0).then(|| self.take_engine(settings.engines));
-        pass(settings.delay);
-        if every(settings.error_every, number) {
-            return Verdict::Fail(settings.error_code);
-        }
-        Verdict::Forward(engine)
+/// Lets the faults happen to the signature of this number, counted from 1.
+pub(crate) fn strike_signature(settings: &Settings, number: u64) -> Verdict {
+    if every(settings.crash_every, number) {
+        let _ = writeln!(io::stderr(), "fault-module: crash_every ends the process");
+        process::abort();
     }
+    if every(settings.hang_every, number) {
+        // Before an engine is taken: what hangs in a real HSM is mostly its connection.
+        hang(settings.hang);
+    }
+    let engine = work(settings);
+    match error(settings, ErrorIn::Sign, number) {
+        Some(code) => Verdict::Fail(code),
+        None => Verdict::Forward(engine),
+    }
+}
 
-    /// Hangs for `time`, or until the settings ask for no hanging signature any more.
-    fn hang(&self, time: Duration) {
-        let start = Instant::now();
-        while start.elapsed() < time && self.settings().hang_every > 0 {
-            pass(HANG_CHECK.min(time));
-        }
-    }
+/// Lets a query of the length cost what it costs.
+pub(crate) fn strike_length_query(settings: &Settings) -> Option<Engine> {
+    settings
+        .charge_length_query
+        .then(|| work(settings))
+        .flatten()
+}
 
-    fn take_engine(&self, engines: usize) -> Engine {
-        let busy = lock(&self.busy);
-        let wait = self.free.wait_while(busy, |busy| *busy >= engines);
-        *wait.unwrap_or_else(PoisonError::into_inner) += 1;
-        Engine
+/// What the call of this number of `function` returns instead of asking, if it is to fail.
+pub(crate) fn error(settings: &Settings, function: ErrorIn, number: u64) -> Option<CK_RV> {
+    if settings.error_every == 0 && settings.error_millionths == 0 {
+        return None;
     }
+    settings.error(function, number, random::below(MILLION))
+}
 
-    /// The settings now: the file is read again when its time or size changed.
-    fn settings(&self) -> Settings {
-        let file = self
-            .file
-            .get_or_init(|| env::var_os("FAULT_SETTINGS").map(PathBuf::from));
-        let Some(file) = file else {
-            return Settings::default();
-        };
-        let version = fs::metadata(file).and_then(|meta| Ok((meta.modified()?, meta.len())));
-        // A file that is not there yet asks for nothing.
-        let Ok(version) = version else {
-            return Settings::default();
-        };
-        let mut current = lock(&self.current);
-        match &*current {
-            Some((read, settings)) if *read == version => settings.clone(),
-            _ => {
-                let text = fs::read_to_string(file).map_err(|error| error.to_string());
-                let settings =
-                    text.and_then(|text| Settings::parse(&text))
-                        .unwrap_or_else(|error| {
-                            let _ =
-                                writeln!(io::stderr(), "fault-module: {}: {error}", file.display());
-                            Settings::default()
-                        });
-                *current = Some((version, settings.clone()));
-                settings
-            }
-        }
+/// Waits for an engine and keeps it for the delay; it is returned busy.
+fn work(settings: &Settings) -> Option<Engine> {
+    let engine = (settings.engines > 0).then(|| take_engine(settings.engines));
+    let jitter = u64::try_from(settings.jitter.as_micros()).unwrap_or(u64::MAX);
+    let jitter = random::below(jitter.saturating_add(1));
+    pass(settings.delay + Duration::from_micros(jitter));
+    engine
+}
+
+/// Hangs for `time`, or until the settings ask for no hanging signature any more.
+fn hang(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time && watch::settings().hang_every > 0 {
+        pass(HANG_CHECK.min(time));
     }
+}
+
+fn take_engine(engines: usize) -> Engine {
+    let wait = FREE.wait_while(busy(), |busy| *busy >= engines);
+    *wait.unwrap_or_else(PoisonError::into_inner) += 1;
+    Engine
+}
+
+fn busy() -> MutexGuard<'static, usize> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        *lock(&FAULTS.busy) -= 1;
-        FAULTS.free.notify_one();
+        *busy() -= 1;
+        FREE.notify_one();
     }
-}
-
-fn every(n: u64, number: u64) -> bool {
-    n > 0 && number.is_multiple_of(n)
 }
 
 #[expect(
@@ -125,8 +106,4 @@ fn pass(time: Duration) {
     if !time.is_zero() {
         thread::sleep(time);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,16 @@
 //! A PKCS#11 module that fails on purpose, in front of a real one: to rehearse an outage, or to test.
 //!
 //! Name `libfault_module.so` as the module where the real one stood. It loads the real module and forwards
-//! every call; `C_Sign` gets the faults that the settings file asks for, and may be changed while the
-//! process runs. Three variables of the environment steer it:
+//! every call; those that matter get the faults that the settings file asks for, which may be changed
+//! while the process runs. `docs/REHEARSAL.md` tells operators how. Variables of the
+//! environment steer it:
 //!
 //! - `FAULT_REAL_MODULE`: the real module; SoftHSM if not set.
 //! - `FAULT_SETTINGS`: a file of `key = value` lines, read again whenever it changes; no faults if not set.
 //!   [`settings::Settings`] lists the keys.
-//! - `FAULT_COUNTS`: a file that always holds how often `C_Login` and `C_Sign` were called.
+//! - `FAULT_INITIALIZE`: a text that `C_Initialize` of the real module gets as `pReserved`; NSS softokn
+//!   wants its database named so. Without it, it gets what the caller passes.
+//! - `FAULT_COUNTS`: a file that always holds how often this process called the functions that matter.
 //!
 //! ```text
 //! # /tmp/faults: a slow HSM with four engines, of which one signature in sixty hangs
@@ -17,28 +20,32 @@
 //! hang_ms = 1500
 //! ```
 //!
-//! What it promises: nothing is logged, and no PIN, key or message is looked at.
+//! What it promises: no PIN, key or message is looked at, and without faults a signature costs next to
+//! nothing more.
 #![expect(unsafe_code, reason = "a PKCS#11 module is a C interface")]
 
-mod counts;
-mod faults;
 pub mod settings;
+mod watch;
+
+mod faults;
+mod lockout;
+mod random;
+mod token;
+
+mod calls;
+mod counts;
+mod reserved;
 
 use std::env;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-use cryptoki_sys::{
-    CK_BYTE, CK_FUNCTION_LIST, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CK_USER_TYPE, CK_UTF8CHAR,
-    CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_OK,
-};
-
-use faults::{FAULTS, Verdict};
+use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
 
 /// Where Debian and Ubuntu install SoftHSM.
 const DEFAULT_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// The real functions, and the list that is handed out: theirs but for two.
+/// The real functions, and the list that is handed out: theirs but for those of [`calls`].
 struct Lists {
     real: CK_FUNCTION_LIST,
     ours: CK_FUNCTION_LIST,
@@ -93,9 +100,9 @@ fn load() -> Option<Lists> {
     // the library; it is copied here, and the library is kept.
     let real = unsafe { *list };
     let ours = CK_FUNCTION_LIST {
-        C_Login: Some(login),
-        C_Sign: Some(sign),
-        ..real
+        // The real one would hand out the real list.
+        C_GetFunctionList: Some(C_GetFunctionList),
+        ..calls::over(real)
     };
     Some(Lists {
         real,
@@ -104,52 +111,7 @@ fn load() -> Option<Lists> {
     })
 }
 
+/// The real functions, once they are loaded.
 fn real() -> Option<&'static CK_FUNCTION_LIST> {
     LISTS.get()?.as_ref().map(|lists| &lists.real)
-}
-
-/// `C_Login`, counted.
-///
-/// # Safety
-/// As `C_Login`; the arguments are forwarded untouched.
-unsafe extern "C" fn login(
-    session: CK_SESSION_HANDLE,
-    user: CK_USER_TYPE,
-    pin: *mut CK_UTF8CHAR,
-    pin_len: CK_ULONG,
-) -> CK_RV {
-    let Some(real) = real().and_then(|list| list.C_Login) else {
-        return CKR_FUNCTION_NOT_SUPPORTED;
-    };
-    counts::login();
-    // SAFETY: the caller keeps the contract of `C_Login`, and the arguments are its own.
-    unsafe { real(session, user, pin, pin_len) }
-}
-
-/// `C_Sign` with faults. A query of the length (a null `signature`) is forwarded as it is.
-///
-/// # Safety
-/// As `C_Sign`; the arguments are forwarded untouched.
-unsafe extern "C" fn sign(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    data_len: CK_ULONG,
-    signature: *mut CK_BYTE,
-    signature_len: *mut CK_ULONG,
-) -> CK_RV {
-    let Some(real) = real().and_then(|list| list.C_Sign) else {
-        return CKR_FUNCTION_NOT_SUPPORTED;
-    };
-    let mut engine = None;
-    if !signature.is_null() {
-        match FAULTS.strike(counts::sign()) {
-            Verdict::Forward(held) => engine = held,
-            // The operation stays active in the real module, as it does in modules that fail for real.
-            Verdict::Fail(code) => return code,
-        }
-    }
-    // SAFETY: the caller keeps the contract of `C_Sign`, and the arguments are its own.
-    let result = unsafe { real(session, data, data_len, signature, signature_len) };
-    drop(engine);
-    result
 }
