@@ -74,6 +74,27 @@ pub enum HsmError {
         /// The private keys of the token (none fits) or those that fit (too many).
         candidates: Vec<Pkcs11Uri>,
     },
+    /// No object of another class, or more than one, fits the URI.
+    ObjectSelection {
+        /// What kind of object: `certificate`, `wrapping key`.
+        what: &'static str,
+        /// What was asked for.
+        wanted: Box<Pkcs11Uri>,
+        /// The objects of the kind in the token (none fits) or those that fit (too many).
+        candidates: Vec<Pkcs11Uri>,
+    },
+    /// The key is not `CKA_EXTRACTABLE`, so that it cannot be wrapped.
+    KeyStays {
+        /// The key.
+        key: Box<Pkcs11Uri>,
+    },
+    /// The token has not the mechanism that the operation needs.
+    MechanismMissing {
+        /// Label of the token.
+        token: String,
+        /// The names of what would do, `CKM_AES_KEY_WRAP_PAD` for example.
+        mechanism: &'static str,
+    },
     /// The private key may leave the token and that was not allowed by name.
     KeyExtractable {
         /// The key.
@@ -176,6 +197,22 @@ impl fmt::Display for HsmError {
             HsmError::KeySelection { wanted, candidates } => {
                 write!(f, "exactly one private key must fit `{wanted}`; ")?;
                 list(f, "keys", candidates)
+            }
+            HsmError::ObjectSelection {
+                what,
+                wanted,
+                candidates,
+            } => {
+                write!(f, "exactly one {what} must fit `{wanted}`; ")?;
+                list(f, &format!("{what}s"), candidates)
+            }
+            HsmError::KeyStays { key } => write!(
+                f,
+                "the private key `{key}` cannot leave its token (CKA_EXTRACTABLE is false), so it cannot \
+                 be wrapped: only a key that was made with `keygen --extractable` can"
+            ),
+            HsmError::MechanismMissing { token, mechanism } => {
+                write!(f, "token `{token}` has no {mechanism}")
             }
             HsmError::KeyExtractable { key } => write!(
                 f,

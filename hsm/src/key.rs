@@ -1,5 +1,6 @@
 //! A key: something that can sign, with its public half and its provenance, never bytes.
 
+pub(crate) mod certificate;
 pub(crate) mod curve;
 pub(crate) mod object;
 pub(crate) mod proof;

@@ -53,7 +53,7 @@ pub(crate) fn private_keys(
 }
 
 /// The one private key that `uri` names, with its public half.
-pub(super) fn find_one(
+pub(crate) fn find_one(
     session: &Session,
     uri: &Pkcs11Uri,
     token: &TokenInfo,
@@ -109,23 +109,23 @@ impl KeyObject {
         self.number
     }
 
-    pub(super) fn id(&self) -> &[u8] {
+    pub(crate) fn id(&self) -> &[u8] {
         &self.id
     }
 
-    pub(super) fn label(&self) -> &[u8] {
+    pub(crate) fn label(&self) -> &[u8] {
         &self.label
     }
 
-    pub(super) fn key_type(&self) -> Option<KeyType> {
+    pub(crate) fn key_type(&self) -> Option<KeyType> {
         self.key_type
     }
 
-    pub(super) fn handle(&self) -> ObjectHandle {
+    pub(crate) fn handle(&self) -> ObjectHandle {
         self.handle
     }
 
-    pub(super) fn attributes(&self) -> &[Attribute] {
+    pub(crate) fn attributes(&self) -> &[Attribute] {
         &self.attributes
     }
 
@@ -220,7 +220,7 @@ impl KeyObject {
     }
 
     /// Refuses keys that cannot sign unattended.
-    fn check_use(&self, key: &str) -> Result<(), HsmError> {
+    pub(crate) fn check_use(&self, key: &str) -> Result<(), HsmError> {
         let unsupported = |reason: &str| {
             Err(HsmError::KeyUnsupported {
                 key: key.to_owned(),
