@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use portcullis_hsm::{PinSource, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{PinSource, Sessions, Token, TokenSelect, TokenSettings};
 
 /// Set in the child; names its folder.
 const CHILD: &str = "PORTCULLIS_TEST_MATRIX";
@@ -193,15 +193,12 @@ impl Stage {
 impl Place {
     /// The token of this label of `module`, open.
     pub(crate) fn open(&self, module: &Path, label: &str) -> Token {
-        let settings = TokenSettings {
-            name: "test".to_owned(),
-            module: module.to_owned(),
-            select: TokenSelect::Label(label.to_owned()),
-            pin: Some(self.pin("pin")),
-            sessions: NonZeroUsize::new(2).unwrap(),
-            queue: NonZeroUsize::new(64).unwrap(),
-            deadline: Duration::from_secs(30),
-        };
+        let select = TokenSelect::Label(label.to_owned());
+        let mut settings = TokenSettings::new("test", module, select);
+        settings.pin = Some(self.pin("pin"));
+        settings.sessions = Sessions::Count(NonZeroUsize::new(2).unwrap());
+        settings.deadline = Duration::from_secs(30);
+        settings.hang_timeout = Duration::from_secs(30);
         Token::open(settings).unwrap()
     }
 
