@@ -8,8 +8,12 @@
     reason = "a test ends where what it relies on does not hold"
 )]
 
+mod backups;
+mod certificates;
 mod harness;
+mod imports;
 mod keys;
 mod login;
 mod outage;
 mod steps;
+mod tools;
