@@ -30,7 +30,8 @@ pub use delete::{DeleteScope, delete};
 pub use import::{KeyName, import_key};
 pub use init::{SlotChoice, init_token};
 pub use inspect::{
-    Inventory, PinState, StoredCertificate, UnusableKey, inventory, pin_state, sign_every_scheme,
+    Inventory, PinState, StoredCertificate, UnusableKey, free_slots, inventory, pin_state,
+    sign_every_scheme,
 };
 pub use keys::{keygen, keygen_extractable, keygen_wrapping};
 pub use store::{Renewal, StoredChain, import_certificate, stored_chain};

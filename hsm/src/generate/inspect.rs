@@ -118,6 +118,21 @@ pub fn pin_state(module: &Path, token: &TokenInfo) -> Result<PinState, HsmError>
     })
 }
 
+/// How many slots of a module have a token that is not initialized (`C_GetSlotList`, `C_GetTokenInfo`):
+/// where [`super::init_token`] can make one.
+///
+/// # Errors
+/// When the module cannot be loaded or a PKCS#11 call fails.
+pub fn free_slots(module: &Path) -> Result<usize, HsmError> {
+    let module = Module::load(module)?;
+    let mut free = 0;
+    for slot in module.pkcs11().get_slots_with_token()? {
+        let info = module.pkcs11().get_token_info(slot)?;
+        free += usize::from(!info.token_initialized());
+    }
+    Ok(free)
+}
+
 /// Signs with each scheme that the key offers and verifies each signature (`C_Sign`); a scheme that is
 /// missing is one that the token has no mechanism for.
 pub fn sign_every_scheme(key: &Key) -> Vec<(SignatureScheme, Result<(), HsmError>)> {

@@ -43,7 +43,12 @@ pub fn wrap(token: &Token, uri: &Pkcs11Uri, wrapping: &Pkcs11Uri) -> Result<Wrap
         });
     }
     let (_, wrapping) = delete::wrapping_key(&session, token.info(), wrapping)?;
-    let wrapped = session.wrap_key(&mechanism, wrapping, key.handle())?;
+    let wrapped = session
+        .wrap_key(&mechanism, wrapping, key.handle())
+        .map_err(|error| {
+            let what = format!("the token does not wrap this {} key", info.kind);
+            refused(&what, &mechanism, error)
+        })?;
     Ok(WrappedKey {
         wrapped,
         spki: spki.to_vec(),
@@ -78,7 +83,12 @@ pub fn unwrap(
     public.extend(names(name.label, &id));
     let private = writer
         .session
-        .unwrap_key(&mechanism, wrapping, &key.wrapped, &private)?;
+        .unwrap_key(&mechanism, wrapping, &key.wrapped, &private)
+        .map_err(|error| {
+            let what = "the token does not unwrap it (another wrapping key, a damaged file, or a kind of \
+                        key it does not unwrap)";
+            refused(what, &mechanism, error)
+        })?;
     match writer.session.create_object(&public) {
         Ok(public) => writer.prove(token, private, &[private, public]),
         Err(error) => {
@@ -86,6 +96,11 @@ pub fn unwrap(
             Err(error.into())
         }
     }
+}
+
+fn refused(what: &str, mechanism: &Mechanism<'_>, error: cryptoki::error::Error) -> HsmError {
+    let mechanism = mechanism.mechanism_type();
+    HsmError::Generate(format!("{what} by {mechanism}: {}", HsmError::from(error)))
 }
 
 /// The padded form takes every key; the other only lengths in whole blocks of eight.

@@ -16,6 +16,7 @@ use super::arguments::{Id, TokenArgs, hex, quote, write_new};
 use super::describe::{key_json, key_text};
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Wrap {
     #[command(flatten)]
     token: TokenArgs,
@@ -31,6 +32,7 @@ pub(super) struct Wrap {
 }
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Unwrap {
     #[command(flatten)]
     token: TokenArgs,

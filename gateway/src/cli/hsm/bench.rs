@@ -38,6 +38,7 @@ const MAX_SESSIONS: usize = 1024;
 const AS_GOOD: f64 = 0.95;
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Bench {
     #[command(flatten)]
     token: TokenArgs,
@@ -183,6 +184,7 @@ fn recommend(rows: &[Row]) -> Option<Row> {
 
 /// A full handshake takes one signature, a resumed one takes none.
 fn meaning(rate: f64) -> String {
+    let rate = rate.round();
     format!(
         "about {rate:.0} full handshakes/s; at 90 % resumption about {:.0}",
         rate * 10.0
@@ -260,6 +262,6 @@ mod tests {
     #[test]
     fn a_rate_is_told_in_handshakes() {
         let told = "about 1520 full handshakes/s; at 90 % resumption about 15200";
-        assert_eq!(meaning(1520.4).replace("15204", "15200"), told);
+        assert_eq!(meaning(1520.4), told);
     }
 }

@@ -12,6 +12,7 @@ use super::Report;
 use super::arguments::{TokenArgs, quote, toml_text, write_new};
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Csr {
     #[command(flatten)]
     token: TokenArgs,
@@ -33,6 +34,7 @@ pub(super) struct Csr {
 }
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Selfsign {
     #[command(flatten)]
     token: TokenArgs,

@@ -20,6 +20,7 @@ use super::{Report, exit};
 use crate::cli::Exit;
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Check {
     #[command(flatten)]
     token: TokenArgs,

@@ -21,6 +21,7 @@ use super::keygen::certificate_next;
 use crate::cli::Exit;
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 #[group(id = "what", required = true, multiple = true, args = ["key_file", "cert"])]
 pub(super) struct Import {
     #[command(flatten)]
@@ -51,6 +52,7 @@ pub(super) struct Import {
 }
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Delete {
     #[command(flatten)]
     token: TokenArgs,

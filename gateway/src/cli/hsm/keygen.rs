@@ -11,6 +11,7 @@ use super::describe::{key_json, key_text};
 use super::exit::Refusal;
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Keygen {
     #[command(flatten)]
     token: TokenArgs,
@@ -53,7 +54,16 @@ impl Keygen {
         };
         let key = make(&token, kind, &self.label, id)?;
         let report = Report::new(key_text(&key), json!({ "key": key_json(&key) }));
-        Ok(certificate_next(report, &chosen, &key.uri))
+        let report = certificate_next(report, &chosen, &key.uri);
+        Ok(if self.extractable {
+            report.next(format!(
+                "portcullis hsm wrap {} --key {} --with URI --out FILE",
+                chosen.arguments(),
+                quote(&key.uri)
+            ))
+        } else {
+            report
+        })
     }
 }
 

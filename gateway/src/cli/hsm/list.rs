@@ -13,6 +13,7 @@ use super::arguments::{ModuleArgs, PinArgs, TokenArgs, common, pin_source, quote
 use super::describe::{key_json, key_text, token_json};
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Init {
     #[command(flatten)]
     module: ModuleArgs,
@@ -30,6 +31,7 @@ pub(super) struct Init {
 }
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct List {
     #[command(flatten)]
     token: TokenArgs,

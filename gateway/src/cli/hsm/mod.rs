@@ -42,7 +42,6 @@ pub(super) struct Hsm {
 
 /// What to do with a token.
 #[derive(Subcommand)]
-#[command(after_help = EXIT_CODES)]
 enum HsmCommand {
     /// Find the PKCS#11 libraries of this machine and what tokens they have.
     Modules(modules::Modules),

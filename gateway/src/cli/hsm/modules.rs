@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Report;
 use super::arguments::quote;
-use super::probe::{Probed, Probing};
+use super::probe::{Answer, Probed, Probing};
 
 /// Libraries by file name, with what they are for. Nothing in this list is loaded unless it is there.
 const KNOWN: [(&str, &str); 11] = [
@@ -43,6 +43,7 @@ const FOLDERS: [&str; 8] = [
 const NOT_TOKENS: [&str; 2] = ["p11-kit-proxy", "p11-kit-trust"];
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Modules {}
 
 /// A library, and who told of it.
@@ -63,26 +64,30 @@ impl Modules {
             .collect();
         let probed: Vec<_> = probes.into_iter().map(Probing::finish).collect();
         let (mut text, mut values) = (String::new(), Vec::new());
+        if found.is_empty() {
+            text.push_str("no PKCS#11 library was found");
+        }
         for (found, probed) in found.iter().zip(&probed) {
             describe(&mut text, found, probed);
             values.push(value(found, probed));
         }
-        let report = |text| Report::new(text, json!({ "modules": values }));
-        let usable = found
-            .iter()
-            .zip(&probed)
-            .find(|(_, probed)| probed.tokens().is_some_and(|tokens| !tokens.is_empty()));
-        Ok(match (usable, found.first()) {
-            (Some((found, _)), _) => report(text).next(format!(
-                "portcullis hsm list --module {}",
-                quote(&found.path.display().to_string())
+        let report = Report::new(text, json!({ "modules": values }));
+        if found.is_empty() {
+            return Ok(report.next("install one (apt install softhsm2), or name it with --module"));
+        }
+        let first = |wanted: fn(&Answer) -> bool| {
+            let mut pairs = found.iter().zip(&probed);
+            let pair = pairs.find(|(_, probed)| probed.as_ref().is_ok_and(wanted))?;
+            Some(quote(&pair.0.path.display().to_string()))
+        };
+        let used = first(|answer| !answer.tokens.is_empty());
+        let free = first(|answer| answer.free_slots > 0);
+        Ok(match (used, free) {
+            (Some(module), _) => report.next(format!("portcullis hsm list --module {module}")),
+            (None, Some(module)) => report.next(format!(
+                "portcullis hsm init --module {module} --label NAME"
             )),
-            (None, Some(found)) => report(text).next(format!(
-                "portcullis hsm init --module {} --label NAME",
-                quote(&found.path.display().to_string())
-            )),
-            (None, None) => report("no PKCS#11 library was found".to_owned())
-                .next("install one (apt install softhsm2), or name it with --module"),
+            (None, None) => report.next("make a token with the tools of its vendor"),
         })
     }
 }
@@ -91,12 +96,13 @@ fn describe(text: &mut String, found: &Found, probed: &Probed) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}  ({})", found.path.display(), found.source);
     match probed {
-        Ok(tokens) if tokens.is_empty() => text.push_str("    no initialized token\n"),
-        Ok(tokens) => {
-            for token in tokens {
+        Ok(answer) => {
+            for token in &answer.tokens {
                 let uri = token["uri"].as_str().unwrap_or_default();
                 let _ = writeln!(text, "    {uri}  slot {}", token["slot"]);
             }
+            let (tokens, free) = (answer.tokens.len(), answer.free_slots);
+            let _ = writeln!(text, "    {tokens} tokens, {free} free slots");
         }
         Err(reason) => {
             let _ = writeln!(text, "    unusable: {reason}");
@@ -108,20 +114,10 @@ fn value(found: &Found, probed: &Probed) -> Value {
     json!({
         "path": found.path,
         "source": found.source,
-        "tokens": probed.as_ref().ok(),
+        "tokens": probed.as_ref().ok().map(|answer| &answer.tokens),
+        "free_slots": probed.as_ref().ok().map(|answer| answer.free_slots),
         "error": probed.as_ref().err(),
     })
-}
-
-/// What `Probed` tells when the module answered.
-trait Tokens {
-    fn tokens(&self) -> Option<&[Value]>;
-}
-
-impl Tokens for Probed {
-    fn tokens(&self) -> Option<&[Value]> {
-        self.as_ref().ok().map(Vec::as_slice)
-    }
 }
 
 /// Every library once, those that p11-kit registers first.

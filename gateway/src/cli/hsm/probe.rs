@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use portcullis_hsm::generate::free_slots;
 use portcullis_hsm::tokens;
 use serde_json::{Value, json};
 
@@ -23,8 +24,17 @@ const MAX_ANSWER_BYTES: u64 = 1 << 20;
 /// How often it is looked whether a process that closed its output has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The tokens of a module, or what went wrong.
-pub(super) type Probed = Result<Vec<Value>, String>;
+/// What a module answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Its tokens.
+    pub(super) tokens: Vec<Value>,
+    /// How many slots are free for another.
+    pub(super) free_slots: u64,
+}
+
+/// An answer, or what went wrong.
+pub(super) type Probed = Result<Answer, String>;
 
 #[derive(Args)]
 pub(super) struct Probe {
@@ -45,7 +55,7 @@ impl Probe {
     pub(super) fn run(self) -> anyhow::Result<Report> {
         let tokens = tokens(&self.module)?;
         let tokens: Vec<_> = tokens.iter().map(token_json).collect();
-        let value = json!({ "tokens": tokens });
+        let value = json!({ "tokens": tokens, "free_slots": free_slots(&self.module)? });
         Ok(Report::new(value.to_string(), value))
     }
 }
@@ -104,15 +114,18 @@ impl Probing {
                 _ => format!("it ended the process: {status}"),
             });
         }
-        tokens_of(&answer).ok_or_else(|| "its answer is not readable".to_owned())
+        answer_of(&answer).ok_or_else(|| "its answer is not readable".to_owned())
     }
 }
 
 /// A module may print something of its own before the answer.
-fn tokens_of(answer: &str) -> Option<Vec<Value>> {
-    let answer = &answer[answer.find('{')?..];
-    let value: Value = serde_json::from_str(answer).ok()?;
-    value.get("tokens")?.as_array().cloned()
+fn answer_of(printed: &str) -> Option<Answer> {
+    let printed = &printed[printed.find('{')?..];
+    let value: Value = serde_json::from_str(printed).ok()?;
+    Some(Answer {
+        tokens: value.get("tokens")?.as_array()?.clone(),
+        free_slots: value.get("free_slots")?.as_u64()?,
+    })
 }
 
 fn read((stdout, stderr): (Option<ChildStdout>, Option<ChildStderr>)) -> (String, String) {
@@ -132,14 +145,15 @@ fn text(pipe: Option<impl Read>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::tokens_of;
+    use super::answer_of;
 
     #[test]
     fn the_answer_is_found_behind_chatter_and_nothing_else_is_an_answer() {
-        let answer = "vendor v1.2\n{\"tokens\": [{\"slot\": 1}]}\n";
-        assert_eq!(tokens_of(answer).map(|tokens| tokens.len()), Some(1));
-        for answer in ["", "tokens", "{}", "{\"tokens\": 1}"] {
-            assert!(tokens_of(answer).is_none(), "{answer}");
+        let printed = "vendor v1.2\n{\"tokens\": [{\"slot\": 1}], \"free_slots\": 2}\n";
+        let answer = answer_of(printed).unwrap();
+        assert_eq!((answer.tokens.len(), answer.free_slots), (1, 2));
+        for printed in ["", "tokens", "{}", "{\"tokens\": []}"] {
+            assert!(answer_of(printed).is_none(), "{printed}");
         }
     }
 }

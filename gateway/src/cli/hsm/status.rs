@@ -22,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 #[derive(Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Status {
     /// The configuration of the gateway, for its `admin.bind`.
     #[arg(short, long, default_value = "/etc/portcullis/portcullis.toml")]
