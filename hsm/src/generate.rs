@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::rand;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::{Session, UserType};
@@ -88,25 +89,52 @@ pub fn keygen(
     let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let session = source.module.pkcs11().open_rw_session(source.slot)?;
     refuse_taken(&session, label, &id)?;
-    let (mechanism, mut public, mut private) = templates(kind);
-    for half in [&mut public, &mut private] {
-        half.push(Attribute::Token(true));
-        half.push(Attribute::Label(label.into()));
-        half.push(Attribute::Id(id.clone()));
-    }
-    let (_, handle) = session.generate_key_pair(&mechanism, &public, &private)?;
+    let names = [
+        Attribute::Token(true),
+        Attribute::Label(label.into()),
+        Attribute::Id(id),
+    ];
+    let make = |public_uses: &[Attribute]| {
+        let (mechanism, public, private) = templates(kind);
+        let public = [&public[..], public_uses, &names].concat();
+        session.generate_key_pair(&mechanism, &public, &[&private[..], &names].concat())
+    };
+    let made = make(&PUBLIC_USES);
+    // tpm2-pkcs11 has one bit for verifying and decrypting, and another for signing and encrypting, so
+    // that no key of it fits both templates. Only what the private half may do is worth insisting on.
+    let made = match made {
+        Err(error) if refuses_template(&error) => make(&[]),
+        made => made,
+    };
+    let (_, handle) = made?;
     object::KeyObject::read(&session, handle)?.info(&session, token.info())
 }
 
-/// Mechanism, public and private template of a kind of key, without what names it. Every other use is
-/// refused by name, for tokens differ in what they allow by default.
+/// What the public half may do. Anybody can do all of it elsewhere who has the public key.
+const PUBLIC_USES: [Attribute; 3] = [
+    Attribute::Verify(true),
+    Attribute::Encrypt(false),
+    Attribute::Wrap(false),
+];
+
+fn refuses_template(error: &Error) -> bool {
+    let Error::Pkcs11(code, _) = error else {
+        return false;
+    };
+    matches!(
+        code,
+        RvError::AttributeTypeInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::TemplateInconsistent
+            // What tpm2-pkcs11 says.
+            | RvError::GeneralError
+    )
+}
+
+/// Mechanism, public and private template of a kind of key, without what names it. Every other use of the
+/// private half is refused by name, for tokens differ in what they allow by default.
 fn templates(kind: KeyKind) -> (Mechanism<'static>, Vec<Attribute>, Vec<Attribute>) {
-    let mut public = vec![
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::Encrypt(false),
-        Attribute::Wrap(false),
-    ];
+    let mut public = vec![Attribute::Private(false)];
     let private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use portcullis_hsm::{PinSource, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{HsmError, PinSource, Token, TokenSelect, TokenSettings};
 
 /// Set in the child; names its folder.
 const CHILD: &str = "PORTCULLIS_TEST_MATRIX";
@@ -191,8 +191,8 @@ impl Stage {
 }
 
 impl Place {
-    /// The token of this label of `module`, open.
-    pub(crate) fn open(&self, module: &Path, label: &str) -> Token {
+    /// Opens the token of this label of `module`.
+    pub(crate) fn open(&self, module: &Path, label: &str) -> Result<Token, HsmError> {
         let settings = TokenSettings {
             name: "test".to_owned(),
             module: module.to_owned(),
@@ -202,7 +202,7 @@ impl Place {
             queue: NonZeroUsize::new(64).unwrap(),
             deadline: Duration::from_secs(30),
         };
-        Token::open(settings).unwrap()
+        Token::open(settings)
     }
 
     /// The PIN in the file of this name.
