@@ -1,23 +1,32 @@
 //! Server certificates and the keys that sign for them.
 use std::path::PathBuf;
 
-use portcullis_hsm::uri::Pkcs11Uri;
+use portcullis_hsm::uri::{ObjectType, Pkcs11Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::check::{Check, Names, Span};
-use crate::value::quoted;
-use crate::{Hsm, Located, TokenSelector};
+use crate::check::{Check, Span};
+use crate::hsm_ref::Tokens;
+use crate::{HsmRef, Located};
 
 /// One certificate chain with the key that proves it.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    /// PEM file: leaf first, then intermediates. Relative paths were resolved against the config file.
-    pub chain: Located<PathBuf>,
+    /// The chain.
+    pub chain: Located<ChainSource>,
     /// The key.
     pub key: Located<KeySource>,
-    /// Index into [`crate::Config::hsms`] for a PKCS#11 key, resolved from the key's URI or the `hsm` field.
-    pub hsm: Option<usize>,
+    /// Where a PKCS#11 key is, resolved from the key's URI or the `hsm` field; always there for one.
+    pub hsm: Option<HsmRef>,
+}
+
+/// What names a certificate chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainSource {
+    /// PEM file: leaf first, then intermediates. Relative paths were resolved against the config file.
+    File(PathBuf),
+    /// `pkcs11:...`: certificate objects in the token of the key. Never with a software key.
+    Token(Pkcs11Uri),
 }
 
 /// What names a private key.
@@ -38,16 +47,40 @@ pub struct Keys {
     pub extractable: Vec<Pkcs11Uri>,
 }
 
+/// The least provenance the keys of a site must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyPolicy {
+    /// Also what `[keys]` allows by name: software keys, and keys that could leave the token.
+    Any,
+    /// In a token and not extractable now, wherever it came from.
+    Imported,
+    /// Made in the HSM, and never outside.
+    Generated,
+}
+
+impl KeyPolicy {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyPolicy::Any => "any",
+            KeyPolicy::Imported => "imported",
+            KeyPolicy::Generated => "generated",
+        }
+    }
+}
+
 /// `certificate` as written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawCertificate {
-    /// PEM file with the certificate chain: leaf first, then intermediates. Required.
+    /// PEM file with the certificate chain: leaf first, then intermediates. Or `pkcs11:...`, when the chain
+    /// is in the token of the key. Required.
     chain: Option<Located<String>>,
     /// The private key: `pkcs11:...` (RFC 7512) in a token, or `file:PATH` if `keys.software` lists it.
     /// Required.
     key: Option<Located<String>>,
-    /// Name of the `[hsm.NAME]` the key is in. Needed only when the key's URI fits several.
+    /// Name of the `[hsm.NAME]` or `[hsm_group.NAME]` the key is in. Needed only when its URI fits several.
     hsm: Option<Located<String>>,
 }
 
@@ -90,63 +123,111 @@ impl RawKeys {
     }
 }
 
-/// What certificates refer to.
-pub(crate) struct Tokens<'a> {
-    pub(crate) names: &'a Names,
-    /// In the order of the names; `None` where the check failed.
-    pub(crate) hsms: &'a [Option<Hsm>],
-    pub(crate) keys: &'a Keys,
-}
-
 impl RawCertificate {
     pub(crate) fn check(
         self,
         check: &mut Check<'_>,
         table: &Span,
         tokens: &Tokens<'_>,
+        policy: KeyPolicy,
     ) -> Option<Certificate> {
         let chain = check
             .required(table, "chain", self.chain)
-            .map(|text| check.path(&text));
+            .map(|text| (chain_source(check, &text), text));
         let text = check.required(table, "key", self.key);
-        let named = self
-            .hsm
-            .map(|name| (tokens.names.index(check, &name), name.span));
+        let named = self.hsm.map(|name| (tokens.named(check, &name), name.span));
         let text = text?;
-        let key = key_source(check, &text)?;
-        let hsm = match &key {
+        let key = text.with(key_source(check, &text)?);
+        let hsm = match &key.value {
             KeySource::Software(path) => {
                 if let Some((_, span)) = named {
                     check.error(&span, "`hsm` does nothing here: the key is a file");
                 }
-                if !tokens.keys.software.contains(path) {
-                    check
-                        .error(&text.span, "this software key is not allowed")
-                        .help(format!(
-                            "add to `[keys]`: software = [\"file:{}\"]",
-                            path.display()
-                        ));
-                }
+                software_key(check, &text.with(path), tokens, policy);
                 None
             }
-            KeySource::Pkcs11(uri) => match named {
-                Some((index, span)) => {
-                    let hsm = index.and_then(|index| tokens.hsms.get(index)?.as_ref());
-                    if hsm.is_some_and(|hsm| fit(uri, &hsm.token) == Fit::No) {
-                        check
-                            .error(&span, "the key names another token than this hsm")
-                            .related(&text.span, "the key");
-                    }
-                    index
+            KeySource::Pkcs11(uri) => {
+                let span = named.as_ref().map(|(_, span)| span);
+                let place = match &named {
+                    Some((place, _)) => *place,
+                    None => tokens.resolve(check, uri, &text.span),
+                };
+                if let Some(place) = place {
+                    tokens.held(check, (&text.with(uri.clone()), "key"), place, span);
                 }
-                None => resolve(check, uri, &text.span, tokens),
-            },
+                place
+            }
         };
+        let (source, chain) = chain?;
+        let source = chain.with(source?);
+        if let ChainSource::Token(uri) = &source.value {
+            match (&key.value, hsm) {
+                (KeySource::Software(_), _) => {
+                    check
+                        .error(
+                            &source.span,
+                            "the chain is in a token, but the key is a file",
+                        )
+                        .help("a chain is read from the token of its key: write a PEM file")
+                        .related(&key.span, "the key");
+                }
+                (KeySource::Pkcs11(_), Some(place)) => {
+                    tokens.held(check, (&source.with(uri.clone()), "chain"), place, None);
+                }
+                (KeySource::Pkcs11(_), None) => {}
+            }
+        }
         Some(Certificate {
-            chain: chain?,
-            key: text.with(key),
+            chain: source,
+            key,
             hsm,
         })
+    }
+}
+
+/// Reports a key file that nobody allowed, or that the site refuses whoever allowed it.
+fn software_key(
+    check: &mut Check<'_>,
+    path: &Located<&PathBuf>,
+    tokens: &Tokens<'_>,
+    policy: KeyPolicy,
+) {
+    if policy > KeyPolicy::Any {
+        let policy = policy.as_str();
+        check
+            .error(
+                &path.span,
+                "the `key_policy` of this site refuses software keys",
+            )
+            .help(format!(
+                "`{policy}` asks for a key in a token: use `pkcs11:...`, or `any`"
+            ));
+    } else if !tokens.keys.software.contains(path.value) {
+        check
+            .error(&path.span, "this software key is not allowed")
+            .help(format!(
+                "add to `[keys]`: software = [\"file:{}\"]",
+                path.display()
+            ));
+    }
+}
+
+fn chain_source(check: &mut Check<'_>, text: &Located<String>) -> Option<ChainSource> {
+    if !text.value.starts_with("pkcs11:") {
+        return Some(ChainSource::File(check.path(text).value));
+    }
+    let uri = pkcs11(check, text)?;
+    match uri.object_type() {
+        None | Some(ObjectType::Certificate) => Some(ChainSource::Token(uri)),
+        Some(_) => {
+            check
+                .error(
+                    &text.span,
+                    "this URI names something else than a certificate",
+                )
+                .help("write `type=cert`, or leave the type out");
+            None
+        }
     }
 }
 
@@ -158,102 +239,30 @@ fn key_source(check: &mut Check<'_>, text: &Located<String>) -> Option<KeySource
         }
         return Some(KeySource::Software(check.resolved(&text.span, path)));
     }
+    if text.value.starts_with("pkcs11:") {
+        return pkcs11(check, text).map(KeySource::Pkcs11);
+    }
+    check
+        .error(
+            &text.span,
+            "a key is written as `pkcs11:...` or `file:PATH`",
+        )
+        .help("for example \"pkcs11:token=edge;object=api;type=private\"");
+    None
+}
+
+fn pkcs11(check: &mut Check<'_>, text: &Located<String>) -> Option<Pkcs11Uri> {
     match text.value.parse::<Pkcs11Uri>() {
-        Ok(uri) if uri.pin_source().is_none() => Some(KeySource::Pkcs11(uri)),
+        Ok(uri) if uri.pin_source().is_none() => Some(uri),
         Ok(_) => {
             check
                 .error(&text.span, "`pin-source` does nothing here")
                 .help("name the PIN source as `pin` of the `[hsm.NAME]`");
             None
         }
-        Err(error) if text.value.starts_with("pkcs11:") => {
+        Err(error) => {
             check.error(&text.span, format!("this is no PKCS#11 URI: {error}"));
             None
         }
-        Err(_) => {
-            check
-                .error(
-                    &text.span,
-                    "a key is written as `pkcs11:...` or `file:PATH`",
-                )
-                .help("for example \"pkcs11:token=edge;object=api;type=private\"");
-            None
-        }
     }
-}
-
-/// How well a token fits the URI of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    /// The URI names another token.
-    No,
-    /// Nothing is said against it.
-    Maybe,
-    /// The URI names it.
-    Yes,
-}
-
-fn fit(uri: &Pkcs11Uri, token: &TokenSelector) -> Fit {
-    let named = match token {
-        TokenSelector::Slot(slot) => uri.slot_id().map(|id| id == *slot),
-        TokenSelector::Label(label) => uri.token().map(|token| token == label),
-        TokenSelector::Serial(serial) => uri.serial().map(|named| named == serial),
-    };
-    match named {
-        Some(true) => Fit::Yes,
-        Some(false) => Fit::No,
-        None => Fit::Maybe,
-    }
-}
-
-/// The one hsm a key without `hsm` can be in.
-fn resolve(
-    check: &mut Check<'_>,
-    uri: &Pkcs11Uri,
-    span: &Span,
-    tokens: &Tokens<'_>,
-) -> Option<usize> {
-    let fits = |wanted: Fit| -> Vec<usize> {
-        let fit_of =
-            |hsm: &Option<Hsm>| hsm.as_ref().map_or(Fit::Maybe, |hsm| fit(uri, &hsm.token));
-        let fitting = tokens
-            .hsms
-            .iter()
-            .enumerate()
-            .filter(|(_, hsm)| fit_of(hsm) == wanted);
-        fitting.map(|(index, _)| index).collect()
-    };
-    let candidates = match fits(Fit::Yes) {
-        named if named.is_empty() => fits(Fit::Maybe),
-        named => named,
-    };
-    match candidates.as_slice() {
-        [only] => return Some(*only),
-        [] if check.lost_tables() => {}
-        [] if tokens.hsms.is_empty() => {
-            check
-                .error(span, "this key is in a token, but there is no `[hsm.NAME]`")
-                .help("add one with `module`, `token` and `pin`");
-        }
-        [] => {
-            let names: Vec<_> = (0..tokens.names.len())
-                .map(|at| quoted(tokens.names.get(at)))
-                .collect();
-            let message = "no hsm has the token this key names";
-            check
-                .error(span, message)
-                .help(format!("there is {}", names.join(", ")));
-        }
-        several => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|at| quoted(tokens.names.get(*at)))
-                .collect();
-            let help = format!("add `hsm = \"NAME\"` with one of {}", names.join(", "));
-            check
-                .error(span, "this key can be in several tokens")
-                .help(help);
-        }
-    }
-    None
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::Located;
 use crate::source::{Diagnostic, SourceMap};
 use crate::syntax::Lost;
 use crate::value::{
-    DurationText, Number, SizeText, did_you_mean, duration_text, parse_duration, parse_size,
-    quoted, size_text,
+    CountText, DurationText, Number, SizeText, did_you_mean, duration_text, parse_duration,
+    parse_size, quoted, size_text,
 };
 
 /// A range in the files.
@@ -109,6 +110,22 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// A duration within bounds, `off` as `None`, or the default.
+    pub(crate) fn duration_or_off(
+        &mut self,
+        value: Option<Located<DurationText>>,
+        default: Option<Duration>,
+        allowed: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let text = match value {
+            None => return default,
+            Some(text) if text.value.0 == "off" => return None,
+            Some(text) => text,
+        };
+        let least = *allowed.start();
+        Some(self.duration(Some(text), least, allowed))
+    }
+
     /// A size within bounds, or the default.
     pub(crate) fn size(
         &mut self,
@@ -150,6 +167,23 @@ impl<'a> Check<'a> {
                 default
             }
         }
+    }
+
+    /// A number within bounds; `auto`, also the default, is `None`.
+    pub(crate) fn count_or_auto(
+        &mut self,
+        value: Option<Located<CountText>>,
+        allowed: RangeInclusive<usize>,
+    ) -> Option<NonZeroUsize> {
+        let text = value.filter(|text| text.value.0 != "auto")?;
+        let Ok(number) = text.value.0.parse() else {
+            let message = format!("{} is no number", quoted(&text.value.0));
+            self.error(&text.span, message)
+                .help("write a number, or \"auto\"");
+            return None;
+        };
+        let least = *allowed.start();
+        NonZeroUsize::new(self.count(Some(text.with(Number(number))), least, allowed))
     }
 
     /// `ADDRESS:PORT`.
@@ -229,6 +263,18 @@ impl Names {
             check.error(&wanted.span, message).help(help);
         }
         found
+    }
+
+    /// These names and then `more`, as one list to look names up in.
+    pub(crate) fn and(&self, more: &Names) -> Names {
+        Names {
+            kind: self.kind,
+            names: self.names.iter().chain(&more.names).cloned().collect(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Located<String>> {
+        self.names.iter()
     }
 
     pub(crate) fn get(&self, index: usize) -> &str {

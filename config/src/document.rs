@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::admin::{RawAdmin, RawLog};
-use crate::certificate::{RawKeys, Tokens};
+use crate::certificate::RawKeys;
 use crate::check::{Check, Names};
 use crate::forwarding::RawForwarding;
 use crate::hsm::RawHsm;
+use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
+use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
 use crate::listener::{Draft, RawListener, distinct_addresses};
 use crate::policy::RawRule;
@@ -38,8 +40,13 @@ pub(crate) struct RawConfig {
         reason = "the loader takes it out; it is here for the schema"
     )]
     include: Option<Vec<String>>,
+    /// Directory where the gateway remembers refused PINs over restarts. Default: `$STATE_DIRECTORY`, else
+    /// `/var/lib/portcullis`.
+    state_dir: Option<Located<String>>,
     /// PKCS#11 tokens, by name.
     hsm: Option<BTreeMap<Located<String>, Located<RawHsm>>>,
+    /// Tokens that hold the same keys and stand in for each other, by name.
+    hsm_group: Option<BTreeMap<Located<String>, Located<RawHsmGroup>>>,
     /// Keys that may be used although they are not in a token, or could leave it.
     keys: Option<RawKeys>,
     /// Sockets that accept clients.
@@ -70,10 +77,12 @@ impl RawConfig {
         let workers = self
             .workers
             .map(|workers| check.count(Some(workers), 1, 1..=WORKERS_MAX));
+        let state_dir = self.state_dir.map(|text| check.path(&text).value);
         let limits = self.limits.unwrap_or_default().check(check);
         let timeouts = self.timeouts.unwrap_or_default().check(check);
         let keys = self.keys.unwrap_or_default().check(check);
         let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
+        let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
         let (mut named, mut upstreams) = upstreams(check, self.upstream);
 
         let (listener_names, drafts) = listeners(check, self.listener);
@@ -86,8 +95,9 @@ impl RawConfig {
         distinct_addresses(check, &addresses);
 
         let tokens = Tokens {
-            names: &hsm_names,
+            names: &names,
             hsms: &hsms,
+            groups: &groups,
             keys: &keys,
         };
         let mut around = Surroundings {
@@ -107,6 +117,7 @@ impl RawConfig {
             listeners: whole,
             sites: sites.into_iter().map(|checked| checked.site).collect(),
             hsms: hsms.into_iter().collect::<Option<_>>()?,
+            hsm_groups: groups.into_iter().map(|checked| checked.group).collect(),
             keys,
             roles,
             rules,
@@ -116,6 +127,7 @@ impl RawConfig {
             timeouts,
             admin,
             log: self.log.unwrap_or_default().check(check),
+            state_dir,
             workers: workers.and_then(NonZeroUsize::new),
         })
     }
@@ -153,6 +165,22 @@ fn hsms(
         hsms.push(raw.value.check(check, name, &raw.span, timeouts.handshake));
     }
     (Names::new(check, "hsm", names), hsms)
+}
+
+/// The groups, and the names of tokens and groups together.
+fn hsm_groups(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawHsmGroup>>>,
+    tokens: (&Names, &[Option<Hsm>]),
+) -> (Names, Vec<CheckedGroup>) {
+    let (names, tables) = in_file_order(tables);
+    let mut groups = Vec::new();
+    for (name, raw) in names.iter().zip(tables) {
+        groups.push(raw.value.check(check, name, &raw.span, tokens));
+    }
+    let names = Names::new(check, "hsm_group", names);
+    distinct_groups(check, tokens.0, &names, &groups);
+    (tokens.0.and(&names), groups)
 }
 
 fn upstreams(

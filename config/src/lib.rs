@@ -11,6 +11,8 @@ mod client_cert;
 mod forwarding;
 mod host;
 mod hsm;
+mod hsm_group;
+mod hsm_ref;
 mod limits;
 mod listener;
 mod path;
@@ -39,11 +41,16 @@ mod syntax;
 mod value;
 
 pub use admin::{Admin, Log, LogTarget};
-pub use certificate::{Certificate, KeySource, Keys};
+pub use certificate::{Certificate, ChainSource, KeyPolicy, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
 pub use error::{ConfigError, ConfigErrors};
 pub use forwarding::{Forwarding, IpNet};
-pub use hsm::{Hsm, PinSource, TokenSelector};
+pub use hsm::{
+    Hsm, HsmSource, Isolation, ModuleSource, PinSource, QueueBound, Sessions, SignerSource,
+    TokenSelector,
+};
+pub use hsm_group::HsmGroup;
+pub use hsm_ref::HsmRef;
 pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
 pub use path::PathPattern;
@@ -62,6 +69,8 @@ pub use upstream::{Endpoint, Upstream, UpstreamProtocol};
 pub struct Config {
     /// PKCS#11 tokens, in file order.
     pub hsms: Vec<Hsm>,
+    /// Tokens that stand in for each other, in file order.
+    pub hsm_groups: Vec<HsmGroup>,
     /// Which software and extractable keys are allowed, by name.
     pub keys: Keys,
     /// Sockets that accept clients.
@@ -84,6 +93,8 @@ pub struct Config {
     pub admin: Admin,
     /// Access log, refusal log, process log.
     pub log: Log,
+    /// Where refused PINs are remembered over restarts; `None` leaves the place to the gateway.
+    pub state_dir: Option<std::path::PathBuf>,
     /// Data workers (threads with their own accept loop); `None` means one per available core.
     pub workers: Option<std::num::NonZeroUsize>,
 }

@@ -10,8 +10,21 @@ use toml::de::{DeTable, DeValue};
 use crate::env::is_variable_name;
 
 /// Keys of `[hsm.NAME]` whose values are harmless; any other value in there may be a PIN.
-const HARMLESS: [&str; 7] = [
-    "module", "slot", "token", "serial", "sessions", "queue", "deadline",
+const HARMLESS: [&str; 14] = [
+    "module",
+    "isolation",
+    "signer",
+    "slot",
+    "token",
+    "serial",
+    "login_at_count_low",
+    "sessions",
+    "queue",
+    "deadline",
+    "hang_timeout",
+    "max_hung",
+    "idle_check",
+    "recovery",
 ];
 
 /// Whose keys a value stands among.

@@ -2,6 +2,7 @@
 //!
 //! It loads back to the same configuration, and it holds no secret, because the configuration holds none.
 
+mod keys;
 mod page;
 
 use std::path::Path;
@@ -9,8 +10,8 @@ use std::path::Path;
 use self::page::{Page, list, quote};
 use crate::value::size_text;
 use crate::{
-    Action, Certificate, Config, Endpoint, Hsm, KeySource, Listener, ListenerKind, LogTarget,
-    PinSource, Role, RoleRef, Rule, Site, TokenSelector, Upstream, UpstreamProtocol,
+    Action, Config, Endpoint, Listener, ListenerKind, LogTarget, Role, RoleRef, Rule, Site,
+    Upstream, UpstreamProtocol,
 };
 
 impl Config {
@@ -20,10 +21,13 @@ impl Config {
         if let Some(workers) = self.workers {
             page.key("workers", workers);
         }
+        if let Some(folder) = &self.state_dir {
+            page.key("state_dir", path(folder));
+        }
         self.hsms.iter().for_each(|hsm| page.hsm(hsm));
-        page.table("keys");
-        page.list("software", self.keys.software.iter().map(|path| file(path)));
-        page.list("extractable", self.keys.extractable.iter().map(quote));
+        let groups = self.hsm_groups.iter();
+        groups.for_each(|group| page.hsm_group(group, self));
+        page.keys(&self.keys);
         self.listeners
             .iter()
             .for_each(|listener| page.listener(listener, self));
@@ -44,29 +48,6 @@ impl Config {
 }
 
 impl Page {
-    fn hsm(&mut self, hsm: &Hsm) {
-        self.table(&format!("hsm.{}", quote(&hsm.name)));
-        self.key("module", path(&hsm.module));
-        match &hsm.token.value {
-            TokenSelector::Slot(slot) => self.key("slot", slot),
-            TokenSelector::Label(label) => self.key("token", quote(label)),
-            TokenSelector::Serial(serial) => self.key("serial", quote(serial)),
-        }
-        if let Some(pin) = &hsm.pin {
-            let source = match &pin.value {
-                PinSource::File(path) => file(path),
-                PinSource::Env(name) => quote(format!("env:{name}")),
-                PinSource::Credential(name) => quote(format!("credential:{name}")),
-                PinSource::Fd(number) => quote(format!("fd:{number}")),
-                PinSource::Prompt => quote("prompt"),
-            };
-            self.key("pin", source);
-        }
-        self.key("sessions", hsm.sessions);
-        self.key("queue", hsm.queue);
-        self.duration("deadline", hsm.deadline);
-    }
-
     fn listener(&mut self, listener: &Listener, config: &Config) {
         self.item("listener");
         self.key("name", quote(&listener.name));
@@ -111,6 +92,7 @@ impl Page {
                 false => format!("{{ mode = {mode}, trust = {trust} }}"),
             },
         );
+        self.key("key_policy", quote(site.key_policy.as_str()));
         self.key("http2", site.http2);
         self.table("site.tls");
         self.list(
@@ -146,21 +128,6 @@ impl Page {
                 "upstream",
                 quote(upstream.map_or("", |upstream| &upstream.name)),
             );
-        }
-    }
-
-    fn certificate(&mut self, certificate: &Certificate, config: &Config) {
-        self.item("site.certificate");
-        self.key("chain", path(&certificate.chain));
-        self.key(
-            "key",
-            match &certificate.key.value {
-                KeySource::Pkcs11(uri) => quote(uri),
-                KeySource::Software(path) => file(path),
-            },
-        );
-        if let Some(hsm) = certificate.hsm.and_then(|at| config.hsms.get(at)) {
-            self.key("hsm", quote(&hsm.name));
         }
     }
 

@@ -2,16 +2,17 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::certificate::{RawCertificate, Tokens};
+use crate::certificate::RawCertificate;
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
+use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
 use crate::route::{RawRoute, RouteDraft, Upstreams};
 use crate::schema::one_or_many;
 use crate::tls::RawTls;
 use crate::value::quoted;
-use crate::{Certificate, ClientCert, Located, Route, TlsPolicy};
+use crate::{Certificate, ClientCert, KeyPolicy, Located, Route, TlsPolicy};
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Site {
     pub hosts: Vec<Located<HostPattern>>,
     /// Certificates, never empty; at most one per key kind makes sense (ECDSA and RSA).
     pub certificates: Vec<Certificate>,
+    /// The least provenance of their keys. Default any.
+    pub key_policy: KeyPolicy,
     /// Client certificate demand: the site's own, else the listener's, else ignore.
     pub client_cert: ClientCert,
     /// TLS versions, suites and groups.
@@ -58,6 +61,9 @@ pub(crate) struct RawSite {
     /// Certificate and key; a list when there is an ECDSA and an RSA one. Required.
     #[schemars(schema_with = "one_or_many::<RawCertificate>")]
     certificate: Option<Vec<Located<RawCertificate>>>,
+    /// Least provenance of its keys: `generated` in the HSM and never outside, `imported` but not
+    /// extractable now, or `any` that `[keys]` allows.
+    key_policy: Option<KeyPolicy>,
     /// Whether clients must show a certificate. Default: what the listener says, else `ignore`.
     client_cert: Option<Located<RawClientCert>>,
     /// What TLS negotiates.
@@ -123,8 +129,9 @@ impl RawSite {
             check.error(table, "`certificate` is an empty list");
         }
         let certificates = certificates.unwrap_or_default().into_iter();
+        let key_policy = self.key_policy.unwrap_or(KeyPolicy::Any);
         let certificates = certificates
-            .filter_map(|raw| raw.value.check(check, &raw.span, around.tokens))
+            .filter_map(|raw| raw.value.check(check, &raw.span, around.tokens, key_policy))
             .collect();
         let tls = self
             .tls
@@ -135,6 +142,7 @@ impl RawSite {
             name,
             hosts: hosts.clone(),
             certificates,
+            key_policy,
             client_cert,
             tls,
             http2,

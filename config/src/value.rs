@@ -18,6 +18,12 @@ pub(crate) struct DurationText(pub(crate) String);
 #[schemars(extend("type" = ["string", "integer"], "minimum" = 0, "examples" = ["64KiB", "10MB"]))]
 pub(crate) struct SizeText(pub(crate) String);
 
+/// A number, or `auto`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("type" = ["string", "integer"], "minimum" = 0, "examples" = ["auto", 8]))]
+pub(crate) struct CountText(pub(crate) String);
+
 /// A number, not negative.
 #[derive(Debug, Clone, Copy, JsonSchema)]
 pub(crate) struct Number(pub(crate) u64);

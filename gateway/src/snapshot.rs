@@ -153,7 +153,7 @@ impl Snapshot {
         let open = old.map_or(&none, |old| &old.tokens);
         let tokens = Tokens::open(&config.hsms, open, |hsm, error| {
             errors.push(SnapshotError {
-                span: hsm.token.span.clone(),
+                span: hsm.place().clone(),
                 message: format!("hsm {}: {error}", hsm.name),
             });
         });
@@ -257,7 +257,7 @@ fn build_site(
                 use crate::certificates::CertificateError as E;
                 let span = match error {
                     E::Hsm(_) | E::NoToken(_) => certificate.key.span.clone(),
-                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) => {
+                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) | E::NotYet(_) => {
                         certificate.chain.span.clone()
                     }
                 };

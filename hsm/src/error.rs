@@ -3,12 +3,15 @@
 //! An error names the call of PKCS#11 that failed and says what to do about it. It never holds a PIN,
 //! a key or a signature, so it may be logged as it is.
 
+mod class;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use cryptoki::error::RvError;
 
 use crate::uri::{Pkcs11Uri, UriError};
+pub use class::ErrorClass;
 
 /// The one error of this crate.
 #[derive(Debug, Clone)]
@@ -77,7 +80,14 @@ pub enum HsmError {
     /// The private key may leave the token and that was not allowed by name.
     KeyExtractable {
         /// The key.
-        key: Box<Pkcs11Uri>,
+        key: String,
+    },
+    /// The members of a group hold different keys under one URI.
+    GroupKeysDiffer {
+        /// Name of the group in the configuration.
+        group: String,
+        /// The key.
+        key: String,
     },
     /// The key is of a kind, or has attributes, that cannot serve TLS.
     KeyUnsupported {
@@ -92,6 +102,11 @@ pub enum HsmError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The token does not have the key any more, or another one in its place.
+    KeyGone {
+        /// The key.
+        key: String,
     },
     /// The certificate cannot be read.
     CertificateUnreadable(String),
@@ -114,6 +129,35 @@ pub enum HsmError {
     Deadline {
         /// Name of the token in the configuration.
         token: String,
+    },
+    /// The call of the module took longer than `hang_timeout`; its session was written off.
+    Hung {
+        /// Name of the token in the configuration.
+        token: String,
+    },
+    /// The token does not work now, and nothing is asked of it until it is back.
+    Away {
+        /// Name of the token in the configuration.
+        token: String,
+        /// What it failed with.
+        cause: String,
+    },
+    /// No member of the group could sign.
+    GroupAway {
+        /// Name of the group in the configuration.
+        group: String,
+    },
+    /// The signer process, or the way to it, failed.
+    SignerLost {
+        /// What happened.
+        reason: String,
+    },
+    /// The signer process answered with an error of its token.
+    Signer {
+        /// What one may do about it.
+        class: ErrorClass,
+        /// The error, in the words of the signer.
+        message: String,
     },
     /// The token handle was dropped while the signature waited.
     Closed {
@@ -182,6 +226,11 @@ impl fmt::Display for HsmError {
                 "the private key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
                  that cannot, or allow this one by name"
             ),
+            HsmError::GroupKeysDiffer { group, key } => write!(
+                f,
+                "the members of hsm group `{group}` hold different keys as `{key}`: all must hold the same \
+                 key pair"
+            ),
             HsmError::KeyUnsupported { key, reason } => {
                 write!(f, "key `{key}` cannot be used: {reason}")
             }
@@ -192,6 +241,10 @@ impl fmt::Display for HsmError {
                     path.display()
                 )
             }
+            HsmError::KeyGone { key } => write!(
+                f,
+                "key `{key}` is not in the token any more, or its public key is another"
+            ),
             HsmError::CertificateUnreadable(reason) => {
                 write!(f, "the certificate cannot be read: {reason}")
             }
@@ -211,6 +264,15 @@ impl fmt::Display for HsmError {
             HsmError::Deadline { token } => {
                 write!(f, "hsm `{token}` did not sign before the deadline")
             }
+            HsmError::Hung { token } => {
+                write!(f, "a call to hsm `{token}` hung and was written off")
+            }
+            HsmError::Away { token, cause } => write!(f, "hsm `{token}` is away: {cause}"),
+            HsmError::GroupAway { group } => {
+                write!(f, "no member of hsm group `{group}` is there")
+            }
+            HsmError::SignerLost { reason } => write!(f, "the signer process is lost: {reason}"),
+            HsmError::Signer { message, .. } => f.write_str(message),
             HsmError::Closed { token } => write!(f, "hsm `{token}` was closed"),
             HsmError::SignatureMalformed => {
                 f.write_str("the token returned a signature of a wrong length")
@@ -236,7 +298,7 @@ impl HsmError {
                 asked: PinAsked::Now,
             } => write!(
                 f,
-                "C_Login: token `{token}` refused the PIN; it will not be tried again by this process"
+                "C_Login: token `{token}` refused the PIN; it will not be tried again until its source changes"
             ),
             HsmError::PinWrong {
                 token,
@@ -249,7 +311,7 @@ impl HsmError {
                 f,
                 "token `{token}` says that few PIN tries are left, so none is spent here: log in once by \
                  hand with the right PIN (`pkcs11-tool --module MODULE --login --list-objects`), which \
-                 resets the counter"
+                 resets the counter, or set `login_at_count_low = true`"
             ),
             HsmError::PinUnusable { token } => write!(
                 f,

@@ -85,7 +85,7 @@ pub fn keygen(
         Some(id) => id.to_vec(),
         None => random::<8>()?.to_vec(),
     };
-    let source = token.source();
+    let source = token.source()?;
     let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let session = source.module.pkcs11().open_rw_session(source.slot)?;
     refuse_taken(&session, label, &id)?;

@@ -1,5 +1,6 @@
 //! A key: something that can sign, with its public half and its provenance, never bytes.
 
+pub(crate) mod certificate;
 pub(crate) mod curve;
 pub(crate) mod object;
 pub(crate) mod proof;
@@ -8,14 +9,18 @@ mod public;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SigningKey};
+use serde::{Deserialize, Serialize};
 
 use crate::error::HsmError;
+use crate::holder::Holder;
+use crate::link::{FoundKey, KeyName};
+use crate::sessions::Canary;
 use crate::sign::TokenSigningKey;
 use crate::software;
-use crate::token::Token;
 use crate::uri::{ObjectType, Pkcs11Uri};
 
 /// Whether a key that can leave its token (`CKA_EXTRACTABLE`) is accepted.
@@ -28,7 +33,7 @@ pub enum Extractable {
 }
 
 /// The kinds of key that serve TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyKind {
     /// ECDSA on NIST P-256.
     EcdsaP256,
@@ -45,8 +50,8 @@ pub enum KeyKind {
     Ed25519,
 }
 
-/// Where a private key comes from and whether it can go elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Where a private key comes from and whether it can go elsewhere; the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Provenance {
     /// Made in the token and never outside of it (`CKA_LOCAL`, `CKA_ALWAYS_SENSITIVE`,
     /// `CKA_NEVER_EXTRACTABLE`).
@@ -60,7 +65,7 @@ pub enum Provenance {
 }
 
 /// What is known about a private key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
     /// The canonical URI of the key in its token, or `file:PATH` of a software key.
     pub uri: String,
@@ -136,11 +141,13 @@ impl Key {
         })))
     }
 
-    pub(crate) fn in_token(
-        token: &Token,
+    /// The key that `uri` names, in a token or in the tokens of a group.
+    pub(crate) fn held(
+        holder: &Holder,
         uri: &Pkcs11Uri,
         extractable: Extractable,
     ) -> Result<Key, HsmError> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         if !matches!(uri.object_type(), None | Some(ObjectType::Private)) {
             let reason = "the `type` of its URI is not `private`".to_owned();
             return Err(HsmError::KeyUnsupported {
@@ -148,33 +155,27 @@ impl Key {
                 reason,
             });
         }
-        if !token.info().fits(uri) {
-            let candidates = vec![token.info().uri()];
-            return Err(HsmError::TokenSelection {
-                wanted: format!("the attributes of {uri}"),
-                candidates,
-            });
+        let FoundKey { info, spki } = holder.find(uri)?;
+        if info.provenance == Provenance::Extractable && extractable == Extractable::Refuse {
+            return Err(HsmError::KeyExtractable { key: info.uri });
         }
-        let (wanted, info) = (uri.clone(), token.info().clone());
-        let (key, spki, object) = token
-            .pool()
-            .call(move |session| object::find_one(session, &wanted, &info))?;
-        if key.provenance == Provenance::Extractable && extractable == Extractable::Refuse {
-            return Err(HsmError::KeyExtractable {
-                key: Box::new(object.uri(token.info())),
-            });
-        }
-        let signing = Arc::new(TokenSigningKey::new(token, object, key.kind, spki.clone()));
+        let name = Arc::new(KeyName {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            uri: uri.clone(),
+            spki: spki.clone(),
+        });
+        let signing = Arc::new(TokenSigningKey::new(holder, Arc::clone(&name), info.kind));
         if signing.schemes().is_empty() {
             let reason = "the token has no mechanism that signs for TLS with it".to_owned();
             return Err(HsmError::KeyUnsupported {
-                key: key.uri,
+                key: info.uri,
                 reason,
             });
         }
+        holder.set_canary(Canary::new(name, info.kind));
         Ok(Key(Arc::new(Inner {
-            info: key,
-            spki,
+            info,
+            spki: spki.into(),
             signing,
         })))
     }

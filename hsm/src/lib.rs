@@ -7,19 +7,13 @@
 //! handshake step instead of the thread; elsewhere they block the caller.
 //!
 //! ```no_run
-//! use std::{num::NonZeroUsize, time::Duration};
 //! use portcullis_hsm::{Extractable, PinSource, Token, TokenSelect, TokenSettings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let token = Token::open(TokenSettings {
-//!     name: "edge".into(),
-//!     module: "/usr/lib/softhsm/libsofthsm2.so".into(),
-//!     select: TokenSelect::Label("edge".into()),
-//!     pin: Some(PinSource::File("/run/secrets/pin".into())),
-//!     sessions: NonZeroUsize::MIN,
-//!     queue: NonZeroUsize::MIN,
-//!     deadline: Duration::from_secs(2),
-//! })?;
+//! let edge = TokenSelect::Label("edge".into());
+//! let mut settings = TokenSettings::new("edge", "/usr/lib/softhsm/libsofthsm2.so".as_ref(), edge);
+//! settings.pin = Some(PinSource::File("/run/secrets/pin".into()));
+//! let token = Token::open(settings)?;
 //! let key = token.key(&"pkcs11:token=edge;object=site".parse()?, Extractable::Refuse)?;
 //! # Ok(()) }
 //! ```
@@ -31,9 +25,16 @@ pub mod pin;
 mod module;
 mod token;
 
+mod group;
+mod holder;
+
+mod link;
 mod sessions;
+pub mod signer;
 mod stats;
 pub mod step;
+mod sync;
+mod timer;
 
 mod key;
 mod sign;
@@ -44,8 +45,12 @@ pub mod generate;
 mod der;
 mod error;
 
-pub use error::{HsmError, PinAsked};
+pub use error::{ErrorClass, HsmError, PinAsked};
+pub use group::Group;
 pub use key::{Extractable, Key, KeyInfo, KeyKind, Provenance};
 pub use pin::{Pin, PinSource};
+pub use sessions::{TokenHealth, TokenState};
 pub use stats::{LATENCY_BOUNDS_US, TokenStats};
-pub use token::{Token, TokenInfo, TokenSelect, TokenSettings, tokens};
+pub use token::{
+    Isolation, QueueBound, Sessions, Token, TokenInfo, TokenSelect, TokenSettings, tokens,
+};

@@ -1,115 +1,186 @@
 //! The only place that blocks on a token: session threads behind a bounded queue with deadlines.
 //!
 //! Each thread owns one session and the object handles it has found; work waits in one queue. A waiter
-//! gets its answer, or an error at its deadline, whatever the token does: a hung `C_Sign` costs its
-//! session thread, not the waiter and not the other threads. A session that returned an error is thrown
-//! away and replaced, for modules leave operations behind (`CKR_OPERATION_ACTIVE`).
+//! gets its answer, or an error at its deadline, whatever the token does: a call that hangs is written off
+//! after `hang_timeout` and its thread replaced. A session that returned an error is thrown away. A token
+//! that fails as a whole is given up at once, and brought back step by step: a new session, a new login, a new
+//! start of the module.
 
+mod canary;
+mod keeper;
+mod mode;
 mod queue;
+mod seats;
 mod ticket;
+mod tune;
 mod worker;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 
-use cryptoki::session::Session;
-use cryptoki::slot::Slot;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::HsmError;
-use crate::key::object::KeyObject;
-use crate::module::Module;
-use crate::sign::Mechanism;
+use crate::link::{Description, Link, Session, SignRequest};
 use crate::stats::TokenStats;
 use crate::step;
-use crate::token::TokenSettings;
-use queue::{Queue, Work};
+use crate::sync::{Arc, Mutex, lock};
+use crate::token::{QueueBound, Sessions, TokenSettings};
+pub(crate) use canary::Canary;
+pub use mode::TokenState;
+use queue::{Bounds, Queue, Work};
 pub(crate) use ticket::Pending;
 
-/// Where sessions come from: a slot of a loaded module.
-#[derive(Clone)]
-pub(crate) struct Source {
-    pub(crate) module: Arc<Module>,
-    pub(crate) slot: Slot,
-}
+/// Session threads before the token's rate is measured: one may hang, the other goes on.
+const SESSIONS_UNMEASURED: usize = 2;
 
-/// One signature, as the session thread needs it.
-pub(crate) struct SignRequest {
-    pub(crate) key: Arc<KeyObject>,
-    pub(crate) mechanism: Mechanism,
-    pub(crate) data: Vec<u8>,
+/// The state of a token, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHealth {
+    /// How it is.
+    pub state: TokenState,
+    /// Why it is not up.
+    pub cause: Option<String>,
+    /// For how long it has been so.
+    pub since: Duration,
 }
 
 /// The session threads of one token.
 pub(crate) struct Pool {
-    queue: Arc<Queue>,
+    core: Arc<Core>,
 }
 
-impl Source {
-    /// `C_OpenSession`, read-only, which is enough to find keys and to sign.
-    pub(crate) fn open(&self) -> Result<Session, HsmError> {
-        Ok(self.module.pkcs11().open_ro_session(self.slot)?)
-    }
+/// What the threads of a pool share.
+struct Core {
+    queue: Queue,
+    link: Link,
+    recovery: Duration,
+    idle_check: Option<Duration>,
+    /// The first key that was found: what idle and returned tokens are proven with.
+    canary: Mutex<Option<Canary>>,
+    /// The check of an idle token that is on its way.
+    checking: Mutex<Option<Pending>>,
+    description: OnceLock<Description>,
+    /// The next try begins with a restart: sessions are there, but they hang.
+    restart_first: AtomicBool,
+    /// Tries that run.
+    probes: AtomicUsize,
 }
 
 impl Pool {
-    /// Opens all sessions on the calling thread, then starts a thread for each. The user is logged in
-    /// already: a login counts for all sessions of a token (PKCS#11 section 5.6, `C_Login`).
-    pub(crate) fn start(source: &Source, settings: &TokenSettings) -> Result<Pool, HsmError> {
-        let sessions: Vec<Session> = (0..settings.sessions.get())
-            .map(|_| source.open())
-            .collect::<Result<_, _>>()?;
-        // Made first, so that threads already started end if a later one cannot be.
-        let pool = Pool {
-            queue: Arc::new(Queue::new(settings)),
+    /// Starts the keeper, which opens the token and starts a thread for each session.
+    pub(crate) fn start(link: Link, settings: &TokenSettings) -> Result<Pool, HsmError> {
+        let bounds = Bounds {
+            name: settings.name.clone(),
+            time_to_live: settings.deadline,
+            hang_timeout: settings.hang_timeout,
+            max_hung: settings.max_hung.get(),
+            capacity: match settings.queue {
+                QueueBound::Auto => None,
+                QueueBound::Count(count) => Some(count.get()),
+            },
         };
-        let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
-            let thread = thread::Builder::new().name(name).spawn(run);
-            thread
-                .map(drop)
-                .map_err(|error| HsmError::Thread(error.to_string()))
+        let wanted = match settings.sessions {
+            Sessions::Auto => SESSIONS_UNMEASURED,
+            Sessions::Count(count) => count.get(),
         };
-        for (seat, session) in sessions.into_iter().enumerate() {
-            let (queue, source) = (Arc::clone(&pool.queue), source.clone());
-            queue.seat_taken();
-            let worker = worker::Worker::new(queue, seat, source, session);
-            spawn(
-                format!("hsm-session-{seat}"),
-                Box::new(move || worker.run()),
-            )?;
-        }
-        let queue = Arc::clone(&pool.queue);
-        spawn(
-            "hsm-deadlines".to_owned(),
-            Box::new(move || queue.enforce_deadlines()),
-        )?;
-        Ok(pool)
+        let core = Arc::new(Core {
+            queue: Queue::new(bounds, wanted),
+            link,
+            recovery: settings.recovery,
+            idle_check: settings.idle_check,
+            canary: Mutex::new(None),
+            checking: Mutex::new(None),
+            description: OnceLock::new(),
+            restart_first: AtomicBool::new(false),
+            probes: AtomicUsize::new(0),
+        });
+        let inner = Arc::clone(&core);
+        let keeper = thread::Builder::new()
+            .name("hsm-keeper".to_owned())
+            .spawn(move || keeper::run(&inner));
+        keeper.map_err(|error| HsmError::Thread(error.to_string()))?;
+        Ok(Pool { core })
     }
 
-    /// Queues a signature. Fails at once when the queue is full.
-    pub(crate) fn sign(&self, request: SignRequest) -> Result<Pending, HsmError> {
-        self.queue.submit(Work::Sign(request))
+    /// Waits until the first try to open the token has ended, and tells how.
+    pub(crate) fn settled(&self) -> Result<(), HsmError> {
+        self.core.queue.settled(keeper::FIRST_TRY)
+    }
+
+    /// Queues a signature that is due at `due`, or a deadline from now. Fails at once when the queue is full
+    /// or the token away.
+    pub(crate) fn sign(
+        &self,
+        request: SignRequest,
+        due: Option<Instant>,
+    ) -> Result<Pending, HsmError> {
+        self.core.queue.submit(Work::Sign(request), due)
     }
 
     /// Runs `task` on a session thread and waits for it, at most until the deadline.
     pub(crate) fn call<T: Send + 'static>(
         &self,
-        task: impl FnOnce(&Session) -> Result<T, HsmError> + Send + 'static,
+        task: impl FnOnce(&mut Session) -> Result<T, HsmError> + Send + 'static,
     ) -> Result<T, HsmError> {
         let answer = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&answer);
-        let pending = self.queue.submit(Work::Task(Box::new(move |session| {
+        let task = move |session: &mut Session| {
             let value = task(session)?;
             *lock(&slot) = Some(value);
             Ok(())
-        })))?;
+        };
+        let pending = self.core.queue.submit(Work::Task(Box::new(task)), None)?;
         step::wait(pending)?;
         let value = lock(&answer).take();
         value.ok_or_else(|| HsmError::Interface("a task ended without its answer".to_owned()))
     }
 
+    /// The key that proves the token from now on, if there is none yet.
+    pub(crate) fn set_canary(&self, canary: Canary) {
+        lock(&self.core.canary).get_or_insert(canary);
+    }
+
+    /// What the token told about itself when it was first seen.
+    pub(crate) fn description(&self) -> Option<&Description> {
+        self.core.description.get()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.core.link
+    }
+
     /// The counts and gauges now.
     pub(crate) fn stats(&self) -> TokenStats {
-        self.queue.stats()
+        self.core.queue.stats()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.core.queue.is_full()
+    }
+
+    /// Signatures that wait or are being made.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.core.queue.outstanding()
+    }
+
+    /// How the token is.
+    pub(crate) fn health(&self) -> TokenHealth {
+        let state = self.core.queue.lock();
+        TokenHealth {
+            state: state.mode.state(),
+            cause: state.mode.cause().map(ToString::to_string),
+            since: state.mode.since().elapsed(),
+        }
+    }
+
+    /// Finds out how many sessions the token works in parallel, and keeps as many.
+    pub(crate) fn tune(&self) -> Result<NonZeroUsize, HsmError> {
+        tune::tune(&self.core)
     }
 }
 
@@ -117,11 +188,32 @@ impl Drop for Pool {
     /// Ends the session threads. Waits, bounded, for those that are idle, so that their sessions are
     /// closed when this returns; a thread inside a call of the module ends by itself after it.
     fn drop(&mut self) {
-        self.queue.close();
+        self.core.queue.close();
     }
 }
 
-/// A panic while a lock was held leaves nothing half-done in this room: each change is one assignment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Core {
+    fn canary(&self) -> Option<Canary> {
+        lock(&self.canary).clone()
+    }
+
+    fn note_description(&self, description: Description) {
+        // What the token is does not change; where it is, its link knows.
+        let _ = self.description.set(description);
+    }
+
+    fn take_restart_first(&self) -> bool {
+        self.restart_first.swap(false, Ordering::Relaxed)
+    }
+
+    fn probes_allowed(&self) -> bool {
+        self.probes.load(Ordering::Relaxed) <= self.queue.bounds.max_hung
+    }
+
+    fn restart(&self) -> Result<(), HsmError> {
+        self.link.restart()?;
+        self.queue.counters.restarted();
+        self.queue.lock().seats.restarted();
+        Ok(())
+    }
 }

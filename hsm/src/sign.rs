@@ -12,17 +12,17 @@ use cryptoki::mechanism::{Mechanism as CkMechanism, MechanismType};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
+use serde::{Deserialize, Serialize};
 
 use crate::der;
 use crate::error::HsmError;
+use crate::holder::Holder;
 use crate::key::KeyKind;
-use crate::key::object::KeyObject;
-use crate::sessions::SignRequest;
+use crate::link::{KeyName, SignRequest};
 use crate::step;
-use crate::token::Token;
 
 /// How a session thread signs; the part of `CK_MECHANISM` that can be sent to another thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mechanism {
     /// `CKM_ECDSA` over a digest.
     Ecdsa,
@@ -35,22 +35,30 @@ pub(crate) enum Mechanism {
 }
 
 /// The hash functions of TLS signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Hash {
     Sha256,
     Sha384,
     Sha512,
 }
 
-/// A key in a token, for rustls.
+/// The mechanisms of a token that make signatures for TLS, parameters apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Family {
+    Ecdsa,
+    RsaPkcs,
+    RsaPss,
+    Eddsa,
+}
+
+/// A key in a token or in the tokens of a group, for rustls.
 #[derive(Debug)]
 pub(crate) struct TokenSigningKey(Arc<Parts>);
 
 struct Parts {
-    token: Token,
-    object: Arc<KeyObject>,
+    holder: Holder,
+    name: Arc<KeyName>,
     kind: KeyKind,
-    spki: SubjectPublicKeyInfoDer<'static>,
     schemes: Vec<SignatureScheme>,
 }
 
@@ -61,22 +69,15 @@ struct TokenSigner {
 }
 
 impl TokenSigningKey {
-    pub(crate) fn new(
-        token: &Token,
-        object: KeyObject,
-        kind: KeyKind,
-        spki: SubjectPublicKeyInfoDer<'static>,
-    ) -> Self {
+    pub(crate) fn new(holder: &Holder, name: Arc<KeyName>, kind: KeyKind) -> Self {
         let able = |scheme: &SignatureScheme| {
-            plan(*scheme).is_some_and(|(mechanism, _)| token.has(mechanism.to_type()))
+            plan(*scheme).is_some_and(|(mechanism, _)| holder.has(mechanism.family()))
         };
         let schemes = schemes(kind).iter().copied().filter(able).collect();
-        let (token, object) = (token.clone(), Arc::new(object));
         TokenSigningKey(Arc::new(Parts {
-            token,
-            object,
+            holder: holder.clone(),
+            name,
             kind,
-            spki,
             schemes,
         }))
     }
@@ -101,7 +102,7 @@ impl SigningKey for TokenSigningKey {
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        Some(self.0.spki.clone())
+        Some(SubjectPublicKeyInfoDer::from(&self.0.name.spki[..]))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -118,25 +119,14 @@ impl SigningKey for TokenSigningKey {
 impl Signer for TokenSigner {
     /// Queues the signature and waits for it in [`step::wait`].
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let key = &self.key;
-        let Some((mechanism, hash)) = plan(self.scheme) else {
-            return Err(rustls::Error::General(
-                "a scheme was chosen that was not offered".to_owned(),
-            ));
-        };
-        let data = match (mechanism, hash) {
-            (Mechanism::RsaPkcs, Some(hash)) => hash.digest_info(message),
-            (_, Some(hash)) => hash.digest(message),
-            (_, None) => message.to_vec(),
-        };
-        let object = Arc::clone(&key.object);
-        let pending = key.token.sign(SignRequest {
-            key: object,
+        let (mechanism, data) = prepare(self.scheme, message)?;
+        let request = SignRequest {
+            key: Arc::clone(&self.key.name),
             mechanism,
             data,
-        })?;
-        let raw = step::wait(pending)?;
-        Ok(encode(key.kind, raw)?)
+        };
+        let raw = step::wait(self.key.holder.sign(request))?;
+        Ok(encode(self.key.kind, raw)?)
     }
 
     fn scheme(&self) -> SignatureScheme {
@@ -147,7 +137,7 @@ impl Signer for TokenSigner {
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenKey")
-            .field("token", &self.token)
+            .field("holder", &self.holder)
             .field("kind", &self.kind)
             .finish()
     }
@@ -163,12 +153,12 @@ impl Mechanism {
         }
     }
 
-    fn to_type(self) -> MechanismType {
+    fn family(self) -> Family {
         match self {
-            Mechanism::Ecdsa => MechanismType::ECDSA,
-            Mechanism::RsaPkcs => MechanismType::RSA_PKCS,
-            Mechanism::RsaPss(_) => MechanismType::RSA_PKCS_PSS,
-            Mechanism::Eddsa => MechanismType::EDDSA,
+            Mechanism::Ecdsa => Family::Ecdsa,
+            Mechanism::RsaPkcs => Family::RsaPkcs,
+            Mechanism::RsaPss(_) => Family::RsaPss,
+            Mechanism::Eddsa => Family::Eddsa,
         }
     }
 }
@@ -213,7 +203,7 @@ impl Hash {
 }
 
 /// The schemes of a kind of key in TLS 1.2 and 1.3, best first (RFC 8446 section 4.2.3).
-fn schemes(kind: KeyKind) -> &'static [SignatureScheme] {
+pub(crate) fn schemes(kind: KeyKind) -> &'static [SignatureScheme] {
     match kind {
         KeyKind::EcdsaP256 => &[SignatureScheme::ECDSA_NISTP256_SHA256],
         KeyKind::EcdsaP384 => &[SignatureScheme::ECDSA_NISTP384_SHA384],
@@ -229,6 +219,24 @@ fn schemes(kind: KeyKind) -> &'static [SignatureScheme] {
             SignatureScheme::RSA_PKCS1_SHA512,
         ],
     }
+}
+
+/// What a token is asked for a signature of `message`.
+pub(crate) fn prepare(
+    scheme: SignatureScheme,
+    message: &[u8],
+) -> Result<(Mechanism, Vec<u8>), HsmError> {
+    let Some((mechanism, hash)) = plan(scheme) else {
+        return Err(HsmError::Generate(
+            "a scheme was chosen that was not offered".to_owned(),
+        ));
+    };
+    let data = match (mechanism, hash) {
+        (Mechanism::RsaPkcs, Some(hash)) => hash.digest_info(message),
+        (_, Some(hash)) => hash.digest(message),
+        (_, None) => message.to_vec(),
+    };
+    Ok((mechanism, data))
 }
 
 /// How a scheme is signed: the mechanism of the token and the hash made here.
@@ -251,7 +259,7 @@ fn plan(scheme: SignatureScheme) -> Option<(Mechanism, Option<Hash>)> {
 
 /// From what the token returns to what TLS wants: ECDSA is `r‖s` there and a SEQUENCE here (RFC 3279
 /// section 2.2.3). A signature of another length did not come from a healthy token.
-fn encode(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, HsmError> {
+pub(crate) fn encode(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, HsmError> {
     let expected = match kind {
         KeyKind::EcdsaP256 | KeyKind::Ed25519 => 64,
         KeyKind::EcdsaP384 => 96,

@@ -1,6 +1,6 @@
 //! What a token was asked and how long it took, as plain numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets in microseconds; one more bucket holds what is slower.
@@ -31,6 +31,18 @@ pub struct TokenStats {
     pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
     /// Sum of those latencies in microseconds.
     pub latency_sum_us: u64,
+    /// Calls that hang: their sessions were written off and replaced.
+    pub hung: usize,
+    /// Signatures that may wait.
+    pub queue_bound: usize,
+    /// Signatures a second that the token makes with its sessions; 0 before it made one.
+    pub capacity_per_second: u64,
+    /// Sessions opened, those included that replace others.
+    pub sessions_opened: u64,
+    /// Signatures asked for again on a fresh session.
+    pub retries: u64,
+    /// New starts of the module, or of its signer process.
+    pub restarts: u64,
 }
 
 /// The counts, as the session threads write them.
@@ -42,10 +54,33 @@ pub(crate) struct Counters {
     rejected: AtomicU64,
     latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
     latency_sum_us: AtomicU64,
+    sessions_opened: AtomicU64,
+    retries: AtomicU64,
+    restarts: AtomicU64,
+    /// Failures since the last success.
+    strikes: AtomicU32,
+    /// Moving average of the time a session needs for a signature.
+    service_ns: AtomicU64,
 }
 
+/// How much of the moving average one signature is.
+const SERVICE_WEIGHT: u64 = 16;
+
 impl Counters {
-    pub(crate) fn signed(&self, latency: Duration) {
+    /// A signature was made: `latency` after it was queued, `service` after its session took it.
+    pub(crate) fn signed(&self, latency: Duration, service: Duration) {
+        // Read first: a write that changes nothing would still take the cache line from others.
+        if self.strikes.load(Ordering::Relaxed) > 0 {
+            self.forgive();
+        }
+        let ns = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX);
+        // Two sessions at once lose one of two measurements; the average does not mind.
+        let average = self.service_ns.load(Ordering::Relaxed);
+        let next = match average {
+            0 => ns,
+            _ => average - average / SERVICE_WEIGHT + ns / SERVICE_WEIGHT,
+        };
+        self.service_ns.store(next, Ordering::Relaxed);
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
         self.signatures.fetch_add(1, Ordering::Relaxed);
@@ -61,6 +96,37 @@ impl Counters {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A call failed; how many did since the last success.
+    pub(crate) fn strike(&self) -> u32 {
+        self.strikes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn forgive(&self) {
+        self.strikes.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened(&self) {
+        self.sessions_opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long a session needs for a signature; 0 before there was one.
+    pub(crate) fn service(&self) -> Duration {
+        Duration::from_nanos(self.service_ns.load(Ordering::Relaxed))
+    }
+
+    /// Signatures made.
+    pub(crate) fn signatures(&self) -> u64 {
+        self.signatures.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn rejected(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
@@ -74,6 +140,9 @@ impl Counters {
             rejected: self.rejected.load(Ordering::Relaxed),
             latency: std::array::from_fn(|i| self.latency[i].load(Ordering::Relaxed)),
             latency_sum_us: self.latency_sum_us.load(Ordering::Relaxed),
+            sessions_opened: self.sessions_opened.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+            restarts: self.restarts.load(Ordering::Relaxed),
             ..TokenStats::default()
         }
     }
@@ -89,7 +158,7 @@ mod tests {
     fn latencies_fall_into_their_buckets() {
         let counters = Counters::default();
         for us in [0, 50, 51, 1_000_000, 1_000_001] {
-            counters.signed(Duration::from_micros(us));
+            counters.signed(Duration::from_micros(us), Duration::from_micros(us));
         }
         let stats = counters.read();
         assert_eq!(stats.signatures, 5);

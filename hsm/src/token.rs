@@ -1,19 +1,25 @@
-//! A token: chosen by label, serial or slot, logged in once, driven by its session threads.
+//! A token: chosen by label, serial or slot, driven by its session threads, and brought back when it was away.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{fmt, iter};
 
-use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::Slot;
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 
 use crate::error::HsmError;
-use crate::key::{Extractable, Key, KeyInfo, object};
-use crate::module::Module;
+use crate::holder::Holder;
+use crate::key::{Extractable, Key, KeyInfo};
+use crate::link::local::Local;
+use crate::link::{FoundKey, Link};
+use crate::module::{Credentials, Module};
 use crate::pin::PinSource;
-use crate::sessions::{Pending, Pool, SignRequest, Source};
+use crate::sessions::{Pool, TokenHealth};
+use crate::sign::Family;
+use crate::signer::remote::Remote;
 use crate::stats::TokenStats;
 use crate::uri::Pkcs11Uri;
 
@@ -23,18 +29,90 @@ use crate::uri::Pkcs11Uri;
 pub struct TokenSettings {
     /// Name in the configuration, for errors and metrics.
     pub name: String,
-    /// The PKCS#11 library.
+    /// The PKCS#11 library. Not looked at where [`Isolation::Socket`] says who has it.
     pub module: PathBuf,
     /// Which token of the library.
     pub select: TokenSelect,
     /// Where the user PIN comes from; `None` when the token needs none or has a keypad.
     pub pin: Option<PinSource>,
-    /// Session threads: as many as the token works in parallel.
-    pub sessions: NonZeroUsize,
+    /// Session threads.
+    pub sessions: Sessions,
     /// Signatures that may wait for a session.
-    pub queue: NonZeroUsize,
-    /// How long a signature may take, waiting included.
+    pub queue: QueueBound,
+    /// How long a signature may take, waiting and asking again included.
     pub deadline: Duration,
+    /// How long one call of the module may take before its session is written off and replaced.
+    pub hang_timeout: Duration,
+    /// Calls that may hang at once; with more the token is given up until they return.
+    pub max_hung: NonZeroUsize,
+    /// How long a token may be idle before it is asked for its state and a signature; `None`: for ever.
+    pub idle_check: Option<Duration>,
+    /// The longest pause between two tries to bring an absent token back.
+    pub recovery: Duration,
+    /// Whether the PIN is tried though the token says that few tries are left.
+    pub login_at_count_low: bool,
+    /// Where refused PINs are remembered over restarts; `None`: in this process only.
+    pub state_dir: Option<PathBuf>,
+    /// Which process has the module loaded.
+    pub isolation: Isolation,
+}
+
+/// How many session threads a token has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// As many as [`Token::tune`] finds the token to work in parallel; two before.
+    Auto,
+    /// This many.
+    Count(NonZeroUsize),
+}
+
+/// How many signatures may wait for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueBound {
+    /// As many as the token makes within the deadline: its measured rate times the deadline.
+    Auto,
+    /// This many.
+    Count(NonZeroUsize),
+}
+
+/// Which process has the PKCS#11 library loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// This one.
+    None,
+    /// A signer process that is started, and started again when it ends: this program with these
+    /// arguments, followed by those that name module, token and PIN source.
+    Process {
+        /// The program, [`std::env::current_exe`] for example.
+        program: PathBuf,
+        /// Its first arguments.
+        arguments: Vec<String>,
+    },
+    /// A signer process that somebody else runs, behind this unix socket.
+    Socket(PathBuf),
+}
+
+impl TokenSettings {
+    /// Settings with the defaults: measured sessions and queue, two seconds for a signature, one for a call,
+    /// a check after ten idle seconds, half a second between tries to recover.
+    pub fn new(name: &str, module: &Path, select: TokenSelect) -> Self {
+        TokenSettings {
+            name: name.to_owned(),
+            module: module.to_owned(),
+            select,
+            pin: None,
+            sessions: Sessions::Auto,
+            queue: QueueBound::Auto,
+            deadline: Duration::from_secs(2),
+            hang_timeout: Duration::from_secs(1),
+            max_hung: NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN),
+            idle_check: Some(Duration::from_secs(10)),
+            recovery: Duration::from_millis(500),
+            login_at_count_low: false,
+            state_dir: None,
+            isolation: Isolation::None,
+        }
+    }
 }
 
 /// How a token is found among those of its module.
@@ -49,7 +127,7 @@ pub enum TokenSelect {
 }
 
 /// What a token tells about itself (`C_GetTokenInfo`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {
     /// Its label.
     pub label: String,
@@ -69,34 +147,50 @@ pub struct Token(Arc<Inner>);
 
 struct Inner {
     settings: TokenSettings,
-    info: TokenInfo,
-    mechanisms: Vec<MechanismType>,
-    source: Source,
+    /// What is told of a token that was never seen.
+    unseen: OnceLock<TokenInfo>,
     pool: Pool,
 }
 
 impl Token {
-    /// Loads the module (once per process), finds the token, logs in (at most one `C_Login`, and none
-    /// if somebody in this process did) and starts the session threads. Blocks while the module does.
+    /// Opens a token: loads the module (once per process) or starts its signer process, finds the token, logs
+    /// in (at most one `C_Login`, and none if somebody in this process did) and starts the session threads.
+    /// Blocks while the module does, at most a minute.
     ///
     /// # Errors
     /// When the module cannot be loaded, when not exactly one token fits, when the PIN is missing, wrong
     /// or dangerous to try, or when a PKCS#11 call fails.
     pub fn open(settings: TokenSettings) -> Result<Token, HsmError> {
-        let module = Module::load(&settings.module)?;
-        let slot = select(&module, &settings.select)?;
-        let token_info = module.pkcs11().get_token_info(slot)?;
-        module.log_in(slot, &token_info, settings.pin.as_ref())?;
-        let mechanisms = module.pkcs11().get_mechanism_list(slot)?;
-        let source = Source { module, slot };
-        let pool = Pool::start(&source, &settings)?;
-        let info = TokenInfo::new(slot, &token_info);
+        let token = Token::start(settings)?;
+        token.pool().settled()?;
+        Ok(token)
+    }
+
+    /// Opens a token that may be away: it is then brought back as soon as it can be. For members of a group.
+    ///
+    /// # Errors
+    /// As [`Token::open`], but only for what an operator must mend: a module that cannot be loaded, a wrong PIN.
+    pub fn open_or_away(settings: TokenSettings) -> Result<Token, HsmError> {
+        use crate::error::ErrorClass as E;
+        let token = Token::start(settings)?;
+        match token.pool().settled() {
+            Err(error) if error.class() == E::Configuration => Err(error),
+            _ => Ok(token),
+        }
+    }
+
+    fn start(settings: TokenSettings) -> Result<Token, HsmError> {
+        let link = match &settings.isolation {
+            Isolation::None => Link::Local(local(&settings)),
+            Isolation::Process { program, arguments } => {
+                Link::Signer(Remote::spawned(program, arguments, &settings))
+            }
+            Isolation::Socket(path) => Link::Signer(Remote::at(path)),
+        };
         Ok(Token(Arc::new(Inner {
+            pool: Pool::start(link, &settings)?,
             settings,
-            info,
-            mechanisms,
-            source,
-            pool,
+            unseen: OnceLock::new(),
         })))
     }
 
@@ -105,9 +199,13 @@ impl Token {
         &self.0.settings
     }
 
-    /// What it tells about itself.
+    /// What it told about itself when it was first seen; of one that was always away only what was asked for.
     pub fn info(&self) -> &TokenInfo {
-        &self.0.info
+        let unseen = || TokenInfo::unseen(&self.0.settings.select);
+        match self.pool().description() {
+            Some(description) => &description.info,
+            None => self.0.unseen.get_or_init(unseen),
+        }
     }
 
     /// The private key that `uri` names (RFC 7512); it must be exactly one. Blocks until the deadline of
@@ -117,7 +215,7 @@ impl Token {
     /// [`HsmError::KeySelection`] lists the candidates as URIs; a key that can be extracted is refused
     /// unless `extractable` allows it.
     pub fn key(&self, uri: &Pkcs11Uri, extractable: Extractable) -> Result<Key, HsmError> {
-        Key::in_token(self, uri, extractable)
+        Key::held(&Holder::Token(self.clone()), uri, extractable)
     }
 
     /// The private keys of the token that could serve TLS.
@@ -125,14 +223,25 @@ impl Token {
     /// # Errors
     /// When a PKCS#11 call fails or the deadline passes.
     pub fn list(&self) -> Result<Vec<KeyInfo>, HsmError> {
-        let info = self.0.info.clone();
-        self.pool().call(move |session| {
-            let objects = object::private_keys(session, iter::empty())?;
-            let known = objects
-                .iter()
-                .filter_map(|object| object.info(session, &info).ok());
-            Ok(known.collect())
-        })
+        self.pool().call(|session| session.list())
+    }
+
+    /// The certificate chain that `uri` names, from the certificate objects of the token, leaf first.
+    ///
+    /// # Errors
+    /// When there is no such certificate, or more than one; when a call fails or the deadline passes.
+    pub fn chain(&self, uri: &Pkcs11Uri) -> Result<Vec<CertificateDer<'static>>, HsmError> {
+        let uri = uri.clone();
+        self.pool().call(move |session| session.chain(&uri))
+    }
+
+    /// Finds out how many sessions the token works in parallel and keeps as many. Takes up to two seconds, and
+    /// a key must have been found before. For [`Sessions::Auto`].
+    ///
+    /// # Errors
+    /// When no key is known, or the token did not sign.
+    pub fn tune(&self) -> Result<NonZeroUsize, HsmError> {
+        self.pool().tune()
     }
 
     /// Counts and gauges of its queue.
@@ -140,29 +249,66 @@ impl Token {
         self.pool().stats()
     }
 
+    /// Whether it works; if not, since when and why.
+    pub fn health(&self) -> TokenHealth {
+        self.pool().health()
+    }
+
+    /// Whether a signature that is asked for now is refused at once: the queue is full, or the token away.
+    pub fn is_full(&self) -> bool {
+        self.pool().is_full()
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.0.pool
     }
 
-    pub(crate) fn sign(&self, request: SignRequest) -> Result<Pending, HsmError> {
-        self.pool().sign(request)
+    pub(crate) fn find(&self, uri: &Pkcs11Uri) -> Result<FoundKey, HsmError> {
+        let uri = uri.clone();
+        self.pool().call(move |session| session.find(&uri))
     }
 
-    /// Whether the token has the mechanism (`C_GetMechanismList`).
-    pub(crate) fn has(&self, mechanism: MechanismType) -> bool {
-        self.0.mechanisms.contains(&mechanism)
+    /// Whether the token has the mechanism; `None` while it was not seen.
+    pub(crate) fn has(&self, family: Family) -> Option<bool> {
+        let description = self.pool().description()?;
+        Some(description.families.contains(&family))
     }
 
-    pub(crate) fn source(&self) -> &Source {
-        &self.0.source
+    /// The module and the slot, for commands that make and change objects.
+    pub(crate) fn source(&self) -> Result<Source, HsmError> {
+        let local = self.pool().link().local().ok_or_else(|| {
+            HsmError::Generate("objects are made with the module in this process".to_owned())
+        })?;
+        let (module, slot) = local.source()?;
+        Ok(Source { module, slot })
     }
+}
+
+/// A slot of a loaded module.
+pub(crate) struct Source {
+    pub(crate) module: Arc<Module>,
+    pub(crate) slot: Slot,
+}
+
+/// The token as this process finds it.
+pub(crate) fn local(settings: &TokenSettings) -> Local {
+    let credentials = Credentials::new(
+        settings.pin.clone(),
+        settings.login_at_count_low,
+        settings.state_dir.clone(),
+    );
+    Local::new(
+        settings.module.clone(),
+        settings.select.clone(),
+        credentials,
+    )
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("name", &self.0.settings.name)
-            .field("info", &self.0.info)
+            .field("info", self.info())
             .finish()
     }
 }
@@ -176,6 +322,22 @@ impl TokenInfo {
             model: info.model().to_owned(),
             slot: slot.id(),
         }
+    }
+
+    fn unseen(select: &TokenSelect) -> Self {
+        let mut info = TokenInfo {
+            label: String::new(),
+            serial: String::new(),
+            manufacturer: String::new(),
+            model: String::new(),
+            slot: 0,
+        };
+        match select {
+            TokenSelect::Slot(slot) => info.slot = *slot,
+            TokenSelect::Label(label) => info.label.clone_from(label),
+            TokenSelect::Serial(serial) => info.serial.clone_from(serial),
+        }
+        info
     }
 
     /// The URI of the token (RFC 7512).
@@ -229,7 +391,7 @@ fn seen(module: &Module) -> Result<Vec<(Slot, TokenInfo)>, HsmError> {
 }
 
 /// The slot of the only token that fits.
-fn select(module: &Module, wanted: &TokenSelect) -> Result<Slot, HsmError> {
+pub(crate) fn select(module: &Module, wanted: &TokenSelect) -> Result<Slot, HsmError> {
     let seen = seen(module)?;
     let fits = |info: &TokenInfo| match wanted {
         TokenSelect::Slot(slot) => info.slot == *slot,

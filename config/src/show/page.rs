@@ -50,6 +50,13 @@ impl Page {
     pub(super) fn duration(&mut self, key: &str, duration: Duration) {
         self.key(key, quote(duration_text(duration)));
     }
+
+    pub(super) fn duration_or_off(&mut self, key: &str, duration: Option<Duration>) {
+        match duration {
+            Some(duration) => self.duration(key, duration),
+            None => self.key(key, quote("off")),
+        }
+    }
 }
 
 /// A TOML string that loads back to `value`.

@@ -150,9 +150,10 @@ fn lists_are_appended_tables_merged_and_paths_stay_with_their_file() {
             );
             let folder = path.parent().expect("a folder");
             assert_eq!(config.keys.software, [folder.join("d/k.pem")]);
-            assert_eq!(config.hsms[1].module.value, folder.join("d/m.so"));
+            let module = &config.hsms[1].module().expect("a module").module;
+            assert_eq!(module.value, folder.join("d/m.so"));
             assert_eq!(sources.paths().count(), 2);
-            let error = sources.report(config.hsms[1].module.span.clone(), "no such file", None);
+            let error = sources.report(module.span.clone(), "no such file", None);
             assert_eq!((error.line(), error.column()), (Some(11), Some(10)));
             assert!(error.file().ends_with("d/more.toml"));
         },
@@ -185,7 +186,7 @@ fn variables_are_text_and_never_toml() {
     let hostile = |name: &str| (name == "A").then(|| "x\"\nslot = 1\n[evil]\n".to_owned());
     let (config, _) =
         Config::load_with(&path, &hostile).unwrap_or_else(|errors| panic!("{errors}"));
-    assert!(format!("{:?}", config.hsms[0].token).contains("[evil]"));
+    assert!(format!("{:?}", config.hsms[0].token()).contains("[evil]"));
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn values_know_their_place() {
         place(&config.upstreams[0].endpoints[0].span),
         (Some(23), Some(14))
     );
-    assert_eq!(place(&config.hsms[0].token.span), (Some(4), Some(9)));
+    assert_eq!(place(config.hsms[0].place()), (Some(4), Some(9)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Schema;
 
 use super::{GOOD, good, load_path};
-use crate::{Config, schema};
+use crate::{ChainSource, Config, schema};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -89,7 +89,9 @@ fn the_commented_defaults_are_the_defaults() {
             > 40
     );
     let folder = |config: &Config| {
-        let path = &config.sites[0].certificates[0].chain.value;
+        let ChainSource::File(path) = &config.sites[0].certificates[0].chain.value else {
+            panic!("the chain is no file");
+        };
         path.parent().expect("a folder").display().to_string()
     };
     let (bare, full) = (load_as_shipped(&text), load_as_shipped(&written));
@@ -105,6 +107,10 @@ fn the_commented_examples_are_of_the_vocabulary() {
     let errors = load_path(&path).expect_err("examples exclude each other");
     let only = [
         "a token is chosen by one of `slot`, `token` and `serial`, not by several",
+        "`module` and `signer` exclude each other",
+        "`isolation` and `signer` exclude each other",
+        "`pin` and `signer` exclude each other",
+        "`login_at_count_low` and `signer` exclude each other",
         "give `endpoint` or `endpoints`, not both",
         "two routes of this site have the path `/`",
         "this endpoint is listed twice",
@@ -159,9 +165,13 @@ fn all_there(schema: &Schema, values: &[&toml::Value], path: &str) {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 16] = [
+const TABLES: [(&str, &str); 17] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
+    (
+        "`[hsm_group.NAME]`",
+        "/properties/hsm_group/additionalProperties",
+    ),
     ("`[keys]`", "/properties/keys"),
     ("`[[listener]]`", "/properties/listener/items"),
     (
@@ -236,7 +246,8 @@ fn the_reference_tells_the_defaults_of_the_annotated_file() {
 #[test]
 fn what_is_shown_loads_back_to_the_same() {
     let full = with_defaults(&text_of("portcullis.toml"));
-    let rich = GOOD.to_owned()
+    let rich = "state_dir = \"state\"\n".to_owned()
+        + &GOOD.replace("object=api", "token=edge;object=api")
         + r#"
 [keys]
 software = ["file:a $${X}.key"]
@@ -248,7 +259,7 @@ redirect_port = 8443
 [[site]]
 hosts = ["*", "*.b.c", "2001:db8::1"]
 client_cert = { mode = "accept", trust = ["a.pem", "b.pem"] }
-certificate = [{ chain = "a", key = "file:a $${X}.key" }, { chain = "b", key = "pkcs11:id=%01%02" }]
+certificate = [{ chain = "a", key = "file:a $${X}.key" }, { chain = "b", key = "pkcs11:token=edge;id=%01%02" }]
 tls = { versions = ["1.3"], groups = ["X25519"] }
 upstream = "http://[::1]"
 route = [{ path = "/a/b/", upstream = "http://x:81" }, { path = "/a", upstream = "orders" }]
@@ -270,6 +281,30 @@ body = "10MB"
 [admin]
 bind = "off"
 socket = "s"
+[hsm.a]
+signer = "s.sock"
+serial = "12"
+sessions = 8
+queue = "auto"
+idle_check = "off"
+[hsm.b]
+module = "m"
+serial = "12"
+isolation = "process"
+login_at_count_low = true
+hang_timeout = "1m"
+max_hung = 1024
+recovery = "50ms"
+[hsm.c]
+signer = "t.sock"
+[hsm_group."b c"]
+members = ["b", "a"]
+hedge = "1s500ms"
+[[site]]
+hosts = "both.b.c"
+key_policy = "generated"
+certificate = { chain = "pkcs11:object=x;type=cert", key = "pkcs11:serial=12;object=x" }
+upstream = "orders"
 [log]
 access = "off"
 refusals = "./r.log"

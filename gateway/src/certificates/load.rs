@@ -5,10 +5,14 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_config::{Certificate, Config, Hsm, KeySource, PinSource, TokenSelector};
+use portcullis_config::{
+    Certificate, ChainSource, Config, Hsm, HsmRef, KeySource, PinSource, QueueBound, Sessions,
+    TokenSelector,
+};
 use portcullis_hsm::{Extractable, HsmError, Key, KeyInfo, Token, TokenSelect, TokenSettings, pin};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
@@ -44,6 +48,8 @@ pub enum CertificateError {
     Anchor(PathBuf, webpki::Error),
     /// No `[hsm]` table fits the key.
     NoToken(String),
+    /// The configuration asks for something the gateway cannot do yet.
+    NotYet(&'static str),
     /// The token or the key.
     Hsm(HsmError),
 }
@@ -70,6 +76,7 @@ impl fmt::Display for CertificateError {
                 )
             }
             Self::NoToken(uri) => write!(f, "no [hsm] table fits the key {uri}"),
+            Self::NotYet(what) => write!(f, "{what} is not supported yet"),
             Self::Hsm(error) => error.fmt(f),
         }
     }
@@ -80,7 +87,11 @@ impl std::error::Error for CertificateError {
         match self {
             Self::Read(_, error) => Some(error),
             Self::Hsm(error) => Some(error),
-            Self::Pem(..) | Self::Leaf(_) | Self::Anchor(..) | Self::NoToken(_) => None,
+            Self::Pem(..)
+            | Self::Leaf(_)
+            | Self::Anchor(..)
+            | Self::NoToken(_)
+            | Self::NotYet(_) => None,
         }
     }
 }
@@ -97,7 +108,11 @@ impl Tokens {
     pub fn open(hsms: &[Hsm], open: &Self, mut failed: impl FnMut(&Hsm, HsmError)) -> Option<Self> {
         let mut tokens = Vec::with_capacity(hsms.len());
         for hsm in hsms {
-            let settings = token_settings(hsm);
+            let Some(settings) = token_settings(hsm) else {
+                let reason = "`signer` is not supported yet: use `module`".to_owned();
+                failed(hsm, HsmError::Interface(reason));
+                continue;
+            };
             match open.0.iter().find(|token| *token.settings() == settings) {
                 Some(token) => tokens.push(token.clone()),
                 None => match Token::open(settings) {
@@ -115,26 +130,36 @@ impl Tokens {
     }
 }
 
-fn token_settings(hsm: &Hsm) -> TokenSettings {
-    TokenSettings {
+/// `None` for a token behind a signer.
+fn token_settings(hsm: &Hsm) -> Option<TokenSettings> {
+    const SESSIONS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+    const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+    let source = hsm.module()?;
+    Some(TokenSettings {
         name: hsm.name.clone(),
-        module: hsm.module.value.clone(),
-        select: match &hsm.token.value {
+        module: source.module.value.clone(),
+        select: match &source.token.value {
             TokenSelector::Slot(slot) => TokenSelect::Slot(*slot),
             TokenSelector::Label(label) => TokenSelect::Label(label.clone()),
             TokenSelector::Serial(serial) => TokenSelect::Serial(serial.clone()),
         },
-        pin: hsm.pin.as_ref().map(|pin| match &pin.value {
+        pin: source.pin.as_ref().map(|pin| match &pin.value {
             PinSource::File(path) => pin::PinSource::File(path.clone()),
             PinSource::Env(name) => pin::PinSource::Env(name.clone()),
             PinSource::Credential(name) => pin::PinSource::Credential(name.clone()),
             PinSource::Fd(fd) => pin::PinSource::Fd(*fd),
             PinSource::Prompt => pin::PinSource::Prompt,
         }),
-        sessions: hsm.sessions,
-        queue: hsm.queue,
+        sessions: match hsm.sessions {
+            Sessions::Auto => SESSIONS,
+            Sessions::Count(count) => count,
+        },
+        queue: match hsm.queue {
+            QueueBound::Auto => QUEUE,
+            QueueBound::Count(count) => count,
+        },
         deadline: hsm.deadline,
-    }
+    })
 }
 
 /// Loads one certificate of a site and proves it.
@@ -143,7 +168,9 @@ pub fn load_certificate(
     certificate: &Certificate,
     tokens: &Tokens,
 ) -> Result<ProvenCertificate, CertificateError> {
-    let path = &certificate.chain.value;
+    let ChainSource::File(path) = &certificate.chain.value else {
+        return Err(CertificateError::NotYet("a chain in a token"));
+    };
     let chain = read_chain(path)?;
     let leaf = chain
         .first()
@@ -161,7 +188,13 @@ pub fn load_certificate(
             };
             let token = certificate
                 .hsm
-                .and_then(|index| tokens.0.get(index))
+                .and_then(|place| match place {
+                    HsmRef::Token(index) => tokens.0.get(index),
+                    HsmRef::Group(index) => {
+                        let first = config.hsm_groups.get(index)?.members.first()?;
+                        tokens.0.get(*first)
+                    }
+                })
                 .ok_or_else(|| CertificateError::NoToken(uri.to_string()))?;
             (token.key(uri, extractable)?, true)
         }

@@ -1,7 +1,5 @@
 //! Private key objects of a token: finding exactly one, and reading what it tells about itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -28,9 +26,8 @@ const ATTRIBUTES: [AttributeType; 13] = [
     AttributeType::PublicExponent,
 ];
 
-/// A private key in a token, known well enough to be found again by any session.
+/// A private key in a token, and what it tells about itself.
 pub(crate) struct KeyObject {
-    number: u64,
     handle: ObjectHandle,
     label: Vec<u8>,
     id: Vec<u8>,
@@ -52,15 +49,40 @@ pub(crate) fn private_keys(
         .collect()
 }
 
+/// The private key that `uri` names and whose public half is `spki`; of several, which are then the same key,
+/// the first.
+pub(crate) fn find_same(
+    session: &Session,
+    uri: &Pkcs11Uri,
+    spki: &[u8],
+) -> Result<Option<KeyObject>, HsmError> {
+    for object in private_keys(session, named(uri))? {
+        let key = uri.to_string();
+        // Neighbours of the same name may be of any kind.
+        let Ok(kind) = public::kind(session, &object, &key) else {
+            continue;
+        };
+        if public::spki(session, &object, kind, &key).is_ok_and(|found| found.as_ref() == spki) {
+            return Ok(Some(object));
+        }
+    }
+    Ok(None)
+}
+
+/// The attributes of objects that a URI tells.
+fn named(uri: &Pkcs11Uri) -> impl Iterator<Item = Attribute> {
+    let label = uri.object().map(|label| Attribute::Label(label.into()));
+    let id = uri.id().map(|id| Attribute::Id(id.into()));
+    label.into_iter().chain(id)
+}
+
 /// The one private key that `uri` names, with its public half.
-pub(super) fn find_one(
+pub(crate) fn find_one(
     session: &Session,
     uri: &Pkcs11Uri,
     token: &TokenInfo,
 ) -> Result<(KeyInfo, SubjectPublicKeyInfoDer<'static>, KeyObject), HsmError> {
-    let label = uri.object().map(|label| Attribute::Label(label.into()));
-    let id = uri.id().map(|id| Attribute::Id(id.into()));
-    let mut found = private_keys(session, label.into_iter().chain(id))?;
+    let mut found = private_keys(session, named(uri))?;
     let object = match (found.pop(), found.is_empty()) {
         (Some(object), true) => object,
         (last, _) => {
@@ -84,9 +106,7 @@ pub(super) fn find_one(
 impl KeyObject {
     /// Reads a key that was found or made (`C_GetAttributeValue`).
     pub(crate) fn read(session: &Session, handle: ObjectHandle) -> Result<Self, HsmError> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let mut object = KeyObject {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             handle,
             label: Vec::new(),
             id: Vec::new(),
@@ -104,11 +124,6 @@ impl KeyObject {
         Ok(object)
     }
 
-    /// Tells this key from every other of the process; the session threads keep handles by it.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     pub(super) fn id(&self) -> &[u8] {
         &self.id
     }
@@ -121,35 +136,18 @@ impl KeyObject {
         self.key_type
     }
 
-    pub(super) fn handle(&self) -> ObjectHandle {
+    pub(crate) fn handle(&self) -> ObjectHandle {
         self.handle
+    }
+
+    /// `CKA_ALWAYS_AUTHENTICATE`: the user must log in for each signature.
+    pub(crate) fn always_authenticate(&self) -> bool {
+        let always = |a: &Attribute| matches!(a, Attribute::AlwaysAuthenticate(true));
+        self.attributes.iter().any(always)
     }
 
     pub(super) fn attributes(&self) -> &[Attribute] {
         &self.attributes
-    }
-
-    /// Finds the key again in another session, by what made it unique; its handle may be another there.
-    pub(crate) fn find(&self, session: &Session) -> Result<ObjectHandle, HsmError> {
-        let mut template = vec![
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Label(self.label.clone()),
-            Attribute::Id(self.id.clone()),
-        ];
-        template.extend(self.key_type.map(Attribute::KeyType));
-        // For RSA the modulus is the key itself; an EC private key does not tell its point.
-        let modulus = self
-            .attributes
-            .iter()
-            .find(|a| matches!(a, Attribute::Modulus(_)));
-        template.extend(modulus.cloned());
-        match session.find_objects(&template)?[..] {
-            [handle] => Ok(handle),
-            _ => Err(HsmError::KeyUnsupported {
-                key: String::from_utf8_lossy(&self.label).into_owned(),
-                reason: "it is not in the token any more, or not alone".to_owned(),
-            }),
-        }
     }
 
     /// The canonical URI of the key: what an operator pastes into the configuration.
@@ -219,7 +217,7 @@ impl KeyObject {
         Ok(info)
     }
 
-    /// Refuses keys that cannot sign unattended.
+    /// Refuses keys that are not for signing.
     fn check_use(&self, key: &str) -> Result<(), HsmError> {
         let unsupported = |reason: &str| {
             Err(HsmError::KeyUnsupported {
@@ -233,13 +231,6 @@ impl KeyObject {
             .any(|a| matches!(a, Attribute::Sign(false)))
         {
             return unsupported("it is not for signing (CKA_SIGN is false)");
-        }
-        if self
-            .attributes
-            .iter()
-            .any(|a| matches!(a, Attribute::AlwaysAuthenticate(true)))
-        {
-            return unsupported("it wants the PIN for each signature (CKA_ALWAYS_AUTHENTICATE)");
         }
         Ok(())
     }

@@ -82,18 +82,32 @@ fn prove(key: &Key, spki: &[u8]) -> Result<(), HsmError> {
         key: key.info().uri.clone(),
     };
     let signer = signer.ok_or_else(failed)?;
+    let message = message()?;
+    let signature = sign(&*signer, &message)?;
+    verify(signer.scheme(), spki, &message, &signature).map_err(|()| failed())
+}
+
+/// Random bytes to sign: no signature of them is of use to anybody.
+pub(crate) fn message() -> Result<[u8; 32], HsmError> {
     let mut message = [0; 32];
     rand::fill(&mut message)
         .map_err(|_| HsmError::Generate("the system has no random numbers".to_owned()))?;
-    let signature = sign(&*signer, &message)?;
-    let algorithm = SCHEMES
+    Ok(message)
+}
+
+/// Whether a signature verifies under a public key.
+pub(crate) fn verify(
+    scheme: SignatureScheme,
+    spki: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), ()> {
+    let known = SCHEMES
         .iter()
-        .find(|(scheme, _)| *scheme == signer.scheme())
-        .ok_or_else(failed)?
-        .1;
-    UnparsedPublicKey::new(algorithm, spki)
-        .verify(&message, &signature)
-        .map_err(|_| failed())
+        .find(|(known, _)| *known == scheme)
+        .ok_or(())?;
+    let key = UnparsedPublicKey::new(known.1, spki);
+    key.verify(message, signature).map_err(|_| ())
 }
 
 /// Signs and gives the error of the token back as it was before rustls wrapped it.

@@ -1,29 +1,80 @@
 //! `C_Login`, at most once, and never with a PIN that was refused before.
 //!
 //! Most tokens lock after a few wrong PINs, and a locked production token is an outage that only the
-//! security officer can end. So a wrong PIN is tried once in the life of the process, and none is tried
-//! when the token says that few tries are left.
+//! security officer can end. So a wrong PIN is tried once, also over restarts ([`super::latch`]), and none
+//! is tried when the token says that few tries are left: in a fleet every gateway would spend one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use aws_lc_rs::{digest, rand};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::TokenInfo;
 
+use super::latch::Refused;
 use crate::error::{HsmError, PinAsked};
 use crate::pin::{Pin, PinSource};
 
-/// PINs that a token refused.
-static REFUSED: Mutex<Vec<Refused>> = Mutex::new(Vec::new());
+/// How a token is logged in to.
+pub(crate) struct Credentials {
+    pub(crate) source: Option<PinSource>,
+    /// Whether a PIN is tried though the token says that few tries are left.
+    pub(crate) at_count_low: bool,
+    /// Where refused PINs are remembered over restarts.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The PIN of the last login, for sources that can be read only once.
+    kept: Mutex<Option<Pin>>,
+}
 
-/// A refused PIN, as a hash with a salt of this process: enough to know it again, useless elsewhere.
-#[derive(PartialEq, Eq)]
-struct Refused {
-    module: PathBuf,
-    serial: String,
-    pin: [u8; digest::SHA256_OUTPUT_LEN],
+impl Credentials {
+    pub(crate) fn new(
+        source: Option<PinSource>,
+        at_count_low: bool,
+        state_dir: Option<PathBuf>,
+    ) -> Self {
+        Credentials {
+            source,
+            at_count_low,
+            state_dir,
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// The PIN as its source has it now. A terminal is asked, and a descriptor read, only once.
+    fn pin(&self, info: &TokenInfo) -> Result<Option<Pin>, HsmError> {
+        let Some(source) = &self.source else {
+            // The PIN is typed on the device itself; the module takes a null PIN then.
+            return match info.protected_authentication_path() {
+                true => Ok(None),
+                false => Err(HsmError::PinMissing {
+                    token: info.label().to_owned(),
+                }),
+            };
+        };
+        let once = matches!(source, PinSource::Fd(_) | PinSource::Prompt);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(pin) if once => Ok(Some(pin.clone())),
+            _ => {
+                let pin = source.read()?;
+                *kept = Some(pin.clone());
+                Ok(Some(pin))
+            }
+        }
+    }
+
+    /// The PIN for `CKU_CONTEXT_SPECIFIC`: that of the last login.
+    fn pin_of_login(&self, info: &TokenInfo) -> Result<Option<Pin>, HsmError> {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match kept {
+            Some(pin) => Ok(Some(pin)),
+            None => self.pin(info),
+        }
+    }
 }
 
 /// Logs the user in on `session`, unless the token wants no login or somebody did it already.
@@ -31,22 +82,45 @@ pub(super) fn log_in(
     module: &Path,
     session: &Session,
     info: &TokenInfo,
-    source: Option<&PinSource>,
+    credentials: &Credentials,
 ) -> Result<(), HsmError> {
     if !info.login_required() || is_logged_in(session)? {
         return Ok(());
     }
+    let pin = credentials.pin(info)?;
+    attempt(module, info, credentials, pin, |pin| {
+        session.login(UserType::User, pin)
+    })
+}
+
+/// Logs the user in for the one operation that `C_SignInit` has begun (`CKA_ALWAYS_AUTHENTICATE`).
+pub(super) fn log_in_for_operation(
+    module: &Path,
+    session: &Session,
+    info: &TokenInfo,
+    credentials: &Credentials,
+) -> Result<(), HsmError> {
+    let pin = credentials.pin_of_login(info)?;
+    attempt(module, info, credentials, pin, |pin| {
+        session.login(UserType::ContextSpecific, pin)
+    })
+}
+
+type Auth<'a> = Option<&'a cryptoki::types::AuthPin>;
+
+/// One `C_Login`, if the PIN was not refused earlier and the token does not say that tries are few.
+fn attempt(
+    module: &Path,
+    info: &TokenInfo,
+    credentials: &Credentials,
+    pin: Option<Pin>,
+    call: impl FnOnce(Auth<'_>) -> Result<(), Error>,
+) -> Result<(), HsmError> {
     let token = info.label().to_owned();
-    let pin = match source {
-        Some(source) => Some(source.read()?),
-        // The PIN is typed on the device itself; the module takes a null PIN then.
-        None if info.protected_authentication_path() => None,
-        None => return Err(HsmError::PinMissing { token }),
-    };
-    let refused = match &pin {
-        Some(pin) => Some(Refused::new(module, info, pin)?),
-        None => None,
-    };
+    let refused = pin
+        .as_ref()
+        .map(|pin| Refused::new(module, info, pin, credentials.state_dir.as_deref()));
+    let refused = refused.transpose()?;
     if refused.as_ref().is_some_and(Refused::is_known) {
         return Err(HsmError::PinWrong {
             token,
@@ -56,12 +130,16 @@ pub(super) fn log_in(
     if info.user_pin_locked() {
         return Err(HsmError::PinUnusable { token });
     }
-    if info.user_pin_count_low() || info.user_pin_final_try() {
+    let low = info.user_pin_count_low() || info.user_pin_final_try();
+    if low && !credentials.at_count_low {
         return Err(HsmError::PinTriesLow { token });
     }
     let auth = pin.as_ref().map(Pin::to_auth);
-    match session.login(UserType::User, auth.as_ref()) {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+    match call(auth.as_ref()) {
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            refused.into_iter().for_each(Refused::forget);
+            Ok(())
+        }
         Err(Error::Pkcs11(
             RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
             _,
@@ -73,6 +151,7 @@ pub(super) fn log_in(
             })
         }
         Err(Error::Pkcs11(RvError::PinLocked | RvError::UserPinNotInitialized, _)) => {
+            refused.into_iter().for_each(Refused::remember);
             Err(HsmError::PinUnusable { token })
         }
         Err(error) => Err(error.into()),
@@ -83,45 +162,4 @@ pub(super) fn log_in(
 fn is_logged_in(session: &Session) -> Result<bool, HsmError> {
     let state = session.get_session_info()?.session_state();
     Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
-}
-
-impl Refused {
-    fn new(module: &Path, info: &TokenInfo, pin: &Pin) -> Result<Self, HsmError> {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(salt()?);
-        hash.update(pin.as_bytes());
-        let mut digest = [0; digest::SHA256_OUTPUT_LEN];
-        digest.copy_from_slice(hash.finish().as_ref());
-        Ok(Refused {
-            module: module.to_owned(),
-            serial: info.serial_number().to_owned(),
-            pin: digest,
-        })
-    }
-
-    fn is_known(&self) -> bool {
-        REFUSED
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(self)
-    }
-
-    fn remember(self) {
-        REFUSED
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(self);
-    }
-}
-
-fn salt() -> Result<&'static [u8; 32], HsmError> {
-    static SALT: OnceLock<[u8; 32]> = OnceLock::new();
-    if let Some(salt) = SALT.get() {
-        return Ok(salt);
-    }
-    let mut salt = [0; 32];
-    let random = rand::fill(&mut salt);
-    random.map_err(|_| HsmError::Generate("the system has no random numbers".to_owned()))?;
-    // Whoever was first decides; all hashes of the process share one salt.
-    Ok(SALT.get_or_init(|| salt))
 }

@@ -1,23 +1,26 @@
 //! Work that waits for a session, work in flight, and the deadline of both.
 //!
-//! All work of a token has the same time to live, so the queue is in the order of deadlines. That makes
-//! the deadline thread cheap: it sleeps to the earliest deadline it knows, and at most one time to live
-//! when it knows none, for work that comes later is due later. Nobody ever has to wake it.
+//! The queue is in the order of deadlines. The keeper, which enforces them, sleeps to the earliest moment it
+//! knows of and no longer than the shortest time after which something that comes later could be due; so
+//! nobody who submits work ever has to wake it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use cryptoki::session::Session;
-
+use super::mode::{Mode, STRIKES, TokenState};
+use super::seats::{Seat, Seats};
 use super::ticket::{Answer, Pending, Ticket};
-use super::{SignRequest, lock};
-use crate::error::HsmError;
+use crate::error::{ErrorClass, HsmError};
+use crate::link::{Session, SignRequest};
 use crate::stats::{Counters, TokenStats};
-use crate::token::TokenSettings;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 
 /// How long dropping a token waits for its idle threads. They need microseconds.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Signatures that may wait before the token's rate is known.
+const QUEUE_UNMEASURED: usize = 1024;
 
 /// What a session thread is asked to do.
 pub(super) enum Work {
@@ -25,12 +28,12 @@ pub(super) enum Work {
     Task(Task),
 }
 
-/// Anything else that needs a session: finding and reading objects.
-pub(super) type Task = Box<dyn FnOnce(&Session) -> Result<(), HsmError> + Send>;
+/// Anything else that needs a session: finding and reading objects. It is not done twice.
+pub(super) type Task = Box<dyn FnOnce(&mut Session) -> Result<(), HsmError> + Send>;
 
 /// Work and who waits for it.
-pub(super) struct Job {
-    pub(super) work: Work,
+struct Job {
+    work: Work,
     receipt: Receipt,
 }
 
@@ -42,124 +45,229 @@ pub(super) struct Receipt {
     due: Instant,
 }
 
+/// What a session thread does next.
+pub(super) enum Next {
+    /// Open a session.
+    Open,
+    /// Close the session, for the token is being given up.
+    Close,
+    /// Do this; it began at the moment told.
+    Work(Work, Receipt, Instant),
+    /// End.
+    End,
+}
+
+/// Bounds of a queue.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    pub(super) name: String,
+    pub(super) time_to_live: Duration,
+    pub(super) hang_timeout: Duration,
+    pub(super) max_hung: usize,
+    /// `None`: what the token can sign within a deadline.
+    pub(super) capacity: Option<usize>,
+}
+
 /// The queue of one token.
 pub(super) struct Queue {
-    name: String,
-    time_to_live: Duration,
-    capacity: usize,
+    pub(super) bounds: Bounds,
     state: Mutex<State>,
+    /// Session threads wait for work, or for the token.
     work: Condvar,
-    closing: Condvar,
-    gone: Condvar,
-    counters: Counters,
+    /// The keeper waits for the next moment.
+    keeper: Condvar,
+    /// Whoever waits for the first outcome, or for threads to leave.
+    changed: Condvar,
+    pub(super) counters: Counters,
 }
 
-struct State {
+pub(super) struct State {
     waiting: VecDeque<Job>,
-    seats: Vec<Seat>,
-    open: bool,
+    pub(super) seats: Seats,
+    /// Threads blocked on `work` with a session: only they need a wake-up.
+    idle: usize,
+    /// Session threads wanted.
+    pub(super) wanted: usize,
+    pub(super) mode: Mode,
+    pub(super) open: bool,
 }
 
-/// What a session thread does.
-enum Seat {
-    /// Waits for work.
-    Idle,
-    /// Is inside a call of the module, for a job.
-    Busy(Receipt),
-    /// Has no session; it is replacing it.
-    Replacing,
-    /// Has ended.
-    Gone,
+impl Receipt {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.ticket.is_wanted() && Instant::now() < self.due
+    }
 }
 
 impl Queue {
-    pub(super) fn new(settings: &TokenSettings) -> Self {
+    pub(super) fn new(bounds: Bounds, wanted: usize) -> Self {
         Queue {
-            name: settings.name.clone(),
-            time_to_live: settings.deadline,
-            capacity: settings.queue.get(),
+            bounds,
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
-                seats: Vec::new(),
+                seats: Seats::default(),
+                idle: 0,
+                wanted,
+                mode: Mode::new(Instant::now()),
                 open: true,
             }),
             work: Condvar::new(),
-            closing: Condvar::new(),
-            gone: Condvar::new(),
+            keeper: Condvar::new(),
+            changed: Condvar::new(),
             counters: Counters::default(),
         }
     }
 
-    /// One more session thread is about to start; seats are numbered in this order.
-    pub(super) fn seat_taken(&self) {
-        lock(&self.state).seats.push(Seat::Idle);
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    pub(super) fn submit(&self, work: Work) -> Result<Pending, HsmError> {
-        let (ticket, pending) = Ticket::issue();
+    /// Queues work that is due at `due`, or a time to live from now. Fails at once when the queue is full or
+    /// the token away.
+    pub(super) fn submit(&self, work: Work, due: Option<Instant>) -> Result<Pending, HsmError> {
         let queued = Instant::now();
-        let due = queued + self.time_to_live;
-        let mut state = lock(&self.state);
+        let due = due.unwrap_or(queued + self.bounds.time_to_live);
+        let mut state = self.lock();
         if !state.open {
-            return Err(HsmError::Closed {
-                token: self.name.clone(),
-            });
+            return Err(self.closed());
         }
-        if state.waiting.len() >= self.capacity {
+        if !state.mode.takes_work() {
+            return Err(self.away(&state.mode));
+        }
+        if state.waiting.len() >= self.capacity(&state) {
             // Clients that gave up must not keep others out.
             state.waiting.retain(|job| job.receipt.ticket.is_wanted());
+            if state.waiting.len() >= self.capacity(&state) {
+                self.counters.rejected();
+                return Err(HsmError::QueueFull {
+                    token: self.bounds.name.clone(),
+                });
+            }
         }
-        if state.waiting.len() >= self.capacity {
-            self.counters.rejected();
-            return Err(HsmError::QueueFull {
-                token: self.name.clone(),
-            });
-        }
-        state.waiting.push_back(Job {
-            work,
-            receipt: Receipt {
-                ticket,
-                queued,
-                due,
-            },
-        });
+        let (ticket, pending) = Ticket::issue();
+        let receipt = Receipt {
+            ticket,
+            queued,
+            due,
+        };
+        // All work of a token has the same time to live; what is asked again has less left.
+        let earlier = state.waiting.iter().rev();
+        let later = earlier.take_while(|job| job.receipt.due > due).count();
+        let at = state.waiting.len() - later;
+        state.waiting.insert(at, Job { work, receipt });
+        let wake = state.idle > 0;
         drop(state);
-        self.work.notify_one();
+        if wake {
+            self.work.notify_one();
+        }
         Ok(pending)
     }
 
-    /// The next job for a session thread; blocks until there is one. `None`: the thread ends.
-    pub(super) fn next(&self, seat: usize) -> Option<(Work, Receipt)> {
-        let mut state = lock(&self.state);
-        state.seats[seat] = Seat::Idle;
-        while state.open {
-            let Some(job) = state.waiting.pop_front() else {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
+    /// Whether a signature that came now would be refused at once.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.lock();
+        !state.mode.takes_work() || state.waiting.len() >= self.capacity(&state)
+    }
+
+    /// What a session thread does next; blocks until there is something.
+    pub(super) fn next(&self, seat: usize, has_session: bool) -> Next {
+        let mut state = self.lock();
+        loop {
+            if !state.open || state.seats.live() > state.wanted {
+                state.seats.set(seat, Seat::Between(Instant::now()));
+                return Next::End;
+            }
+            let up = state.mode.state() == TokenState::Up;
+            if up != has_session {
+                let between = Seat::Between(Instant::now());
+                if !up && !has_session {
+                    // Rests below.
+                } else if !state.seats.set(seat, between) {
+                    return Next::End;
+                } else {
+                    return if up { Next::Open } else { Next::Close };
+                }
+            }
+            if has_session && let Some(job) = self.pop(&mut state) {
+                let began = Instant::now();
+                if !state
+                    .seats
+                    .set(seat, Seat::Busy(job.receipt.clone(), began))
+                {
+                    state.waiting.push_front(job);
+                    return Next::End;
+                }
+                return Next::Work(job.work, job.receipt, began);
+            }
+            let rest = if has_session {
+                Seat::Idle
+            } else {
+                Seat::Resting
             };
-            // Overdue jobs are answered by the deadline thread in its own time; they only must not begin.
+            if !state.seats.set(seat, rest) {
+                return Next::End;
+            }
+            state.idle += usize::from(has_session);
+            state = wait(&self.work, state);
+            state.idle -= usize::from(has_session);
+        }
+    }
+
+    /// The next job that is still wanted and not overdue; those that are not are dropped.
+    fn pop(&self, state: &mut State) -> Option<Job> {
+        while let Some(job) = state.waiting.pop_front() {
             if !job.receipt.ticket.is_wanted() {
                 continue;
             }
             if job.receipt.due <= Instant::now() {
-                drop(state);
                 self.expire(&job.receipt);
-                state = lock(&self.state);
                 continue;
             }
-            state.seats[seat] = Seat::Busy(job.receipt.clone());
-            return Some((job.work, job.receipt));
+            return Some(job);
         }
         None
     }
 
+    /// The thread has a fresh session, which this interrupts.
+    pub(super) fn opened(&self, seat: usize, interrupt: Option<Arc<UnixStream>>) {
+        self.counters.opened();
+        self.lock().seats.set_interrupt(seat, interrupt);
+    }
+
+    /// No session could be opened. A token that has no more of them to give is driven with those it gave;
+    /// anything else is an outage.
+    pub(super) fn open_failed(&self, error: &HsmError) {
+        let mut state = self.lock();
+        if error.class() == ErrorClass::Retry && state.seats.open() > 0 {
+            state.wanted = state.seats.open();
+            return;
+        }
+        drop(state);
+        self.strike(error, true);
+    }
+
+    /// A call failed. Enough failures in a row, or one that leaves no doubt, make an outage.
+    pub(super) fn strike(&self, error: &HsmError, decisive: bool) {
+        let class = error.class();
+        if !decisive && class == ErrorClass::Configuration {
+            return;
+        }
+        if self.counters.strike() >= STRIKES || decisive {
+            let mut state = self.lock();
+            if state.mode.failed(Instant::now(), error.clone()) {
+                drop(state);
+                self.work.notify_all();
+                self.keeper.notify_all();
+            }
+        }
+    }
+
     /// Hands a signature, or why there is none, to whoever waits.
-    pub(super) fn finish_signature(&self, receipt: &Receipt, answer: Answer) {
+    pub(super) fn finish_signature(&self, receipt: &Receipt, began: Instant, answer: Answer) {
         match &answer {
-            Ok(_) => self.counters.signed(receipt.queued.elapsed()),
+            Ok(_) => {
+                let now = Instant::now();
+                self.counters.signed(now - receipt.queued, now - began);
+            }
             Err(_) => self.counters.failed(),
         }
         receipt.ticket.answer(answer);
@@ -170,113 +278,183 @@ impl Queue {
         receipt.ticket.answer(answer.map(|()| Vec::new()));
     }
 
-    /// Blocks a thread without a session for `pause`, or until the queue is closed. Tells if it is open.
-    pub(super) fn pause(&self, seat: usize, pause: Duration) -> bool {
-        let mut state = lock(&self.state);
-        state.seats[seat] = Seat::Replacing;
-        let wait = self
-            .closing
-            .wait_timeout_while(state, pause, |state| state.open);
-        let (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        state.open
+    /// The outcome of a try to bring the token back.
+    pub(super) fn tried(&self, outcome: Result<(), HsmError>, longest: Duration, jitter: u8) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        match outcome {
+            Ok(()) => {
+                self.counters.forgive();
+                state.mode.try_succeeded(now);
+            }
+            Err(error) => state.mode.try_failed(now, error, longest, jitter),
+        }
+        let refused: Vec<Job> = match state.mode.takes_work() {
+            true => Vec::new(),
+            false => state.waiting.drain(..).collect(),
+        };
+        let away = self.away(&state.mode);
+        drop(state);
+        self.work.notify_all();
+        self.changed.notify_all();
+        self.keeper.notify_all();
+        for job in refused {
+            job.receipt.ticket.answer(Err(away.clone()));
+        }
+    }
+
+    /// Waits, at most `limit`, until the first try to open the token has ended.
+    pub(super) fn settled(&self, limit: Duration) -> Result<(), HsmError> {
+        let end = Instant::now() + limit;
+        let mut state = self.lock();
+        while !state.mode.is_settled() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(HsmError::Hung {
+                    token: self.bounds.name.clone(),
+                });
+            }
+            state = wait_timeout(&self.changed, state, left);
+        }
+        match state.mode.cause() {
+            Some(cause) if state.mode.state() != TokenState::Up => Err(cause.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// A session thread has ended and its session is closed.
     pub(super) fn leave(&self, seat: usize) {
-        lock(&self.state).seats[seat] = Seat::Gone;
-        self.gone.notify_all();
+        self.lock().seats.leave(seat);
+        self.changed.notify_all();
+        self.keeper.notify_all();
     }
 
-    /// The deadline thread: answers what is overdue, until the queue is closed.
-    pub(super) fn enforce_deadlines(&self) {
-        let mut state = lock(&self.state);
-        while state.open {
-            let now = Instant::now();
-            let overdue = state.take_overdue(now);
-            if !overdue.is_empty() {
-                drop(state);
-                overdue.iter().for_each(|receipt| self.expire(receipt));
-                state = lock(&self.state);
-                continue;
-            }
-            let next = state.earliest_due().unwrap_or(now + self.time_to_live);
-            let pause = next.saturating_duration_since(now);
-            let wait = self.closing.wait_timeout(state, pause);
-            (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Changes how many session threads there are; the keeper starts those that are missing.
+    pub(super) fn resize(&self, wanted: usize) {
+        self.lock().wanted = wanted;
+        self.work.notify_all();
+        self.keeper.notify_all();
+    }
+
+    /// Sleeps until `until`, or until something happened that the keeper must see.
+    pub(super) fn sleep<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        until: Instant,
+    ) -> MutexGuard<'a, State> {
+        let pause = until.saturating_duration_since(Instant::now());
+        wait_timeout(&self.keeper, state, pause)
     }
 
     pub(super) fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         state.open = false;
         let mut orphans: Vec<Receipt> = state.waiting.drain(..).map(|job| job.receipt).collect();
-        orphans.extend(state.busy().cloned());
+        orphans.extend(state.seats.busy().cloned());
         drop(state);
         self.work.notify_all();
-        self.closing.notify_all();
+        self.keeper.notify_all();
+        self.changed.notify_all();
         for receipt in orphans {
-            receipt.ticket.answer(Err(HsmError::Closed {
-                token: self.name.clone(),
-            }));
+            receipt.ticket.answer(Err(self.closed()));
         }
-        let idle = |state: &mut State| state.seats.iter().any(|seat| matches!(seat, Seat::Idle));
-        let wait = self
-            .gone
-            .wait_timeout_while(lock(&self.state), CLOSE_WAIT, idle);
-        drop(wait.unwrap_or_else(PoisonError::into_inner));
+        let end = Instant::now() + CLOSE_WAIT;
+        let mut state = self.lock();
+        while state.seats.any_idle() && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            state = wait_timeout(&self.changed, state, left);
+        }
     }
 
     pub(super) fn stats(&self) -> TokenStats {
         let counts = self.counters.read();
-        let state = lock(&self.state);
-        let open = |seat: &&Seat| matches!(seat, Seat::Idle | Seat::Busy(_));
+        let state = self.lock();
         TokenStats {
             waiting: state.waiting.len(),
-            in_flight: state.busy().count(),
-            sessions: state.seats.iter().filter(open).count(),
+            in_flight: state.seats.busy().count(),
+            sessions: state.seats.open(),
+            hung: state.seats.hung(),
+            queue_bound: self.capacity(&state),
+            capacity_per_second: self.rate(&state),
             ..counts
         }
     }
 
-    fn expire(&self, receipt: &Receipt) {
+    /// How many signatures wait or are being made.
+    pub(super) fn outstanding(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + state.seats.busy().count()
+    }
+
+    pub(super) fn expire(&self, receipt: &Receipt) {
         if receipt.ticket.answer(Err(HsmError::Deadline {
-            token: self.name.clone(),
+            token: self.bounds.name.clone(),
         })) {
             self.counters.timed_out();
+        }
+    }
+
+    /// A call hung and was given up; whoever waits may ask elsewhere.
+    pub(super) fn give_up(&self, receipt: &Receipt) {
+        receipt.ticket.answer(Err(HsmError::Hung {
+            token: self.bounds.name.clone(),
+        }));
+    }
+
+    /// Signatures that may wait: as many as the token makes within a deadline, if nobody said otherwise.
+    fn capacity(&self, state: &State) -> usize {
+        if let Some(capacity) = self.bounds.capacity {
+            return capacity;
+        }
+        match self.rate(state) {
+            0 => QUEUE_UNMEASURED,
+            rate => {
+                let within = rate as f64 * self.bounds.time_to_live.as_secs_f64();
+                // Never fewer than keep the sessions busy while their callers are woken.
+                (within as usize).clamp(2 * state.wanted.max(1), 1 << 20)
+            }
+        }
+    }
+
+    /// Signatures a second, from how long they take; 0 before there was one.
+    fn rate(&self, state: &State) -> u64 {
+        match self.counters.service().as_secs_f64() {
+            0.0 => 0,
+            service => (state.wanted as f64 / service) as u64,
+        }
+    }
+
+    fn closed(&self) -> HsmError {
+        HsmError::Closed {
+            token: self.bounds.name.clone(),
+        }
+    }
+
+    pub(super) fn away(&self, mode: &Mode) -> HsmError {
+        let cause = mode.cause().map(ToString::to_string);
+        HsmError::Away {
+            token: self.bounds.name.clone(),
+            cause: cause.unwrap_or_default(),
         }
     }
 }
 
 impl State {
-    fn busy(&self) -> impl Iterator<Item = &Receipt> {
-        self.seats.iter().filter_map(|seat| match seat {
-            Seat::Busy(receipt) => Some(receipt),
-            _ => None,
-        })
-    }
-
-    fn take_overdue(&mut self, now: Instant) -> Vec<Receipt> {
-        let mut overdue: Vec<Receipt> = self
-            .busy()
-            .filter(|receipt| receipt.due <= now && receipt.ticket.is_wanted())
-            .cloned()
-            .collect();
-        let late = self
-            .waiting
-            .iter()
-            .take_while(|job| job.receipt.due <= now)
-            .count();
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Receipt> {
+        let busy = self.seats.busy();
+        let late = busy.filter(|receipt| receipt.due <= now && receipt.ticket.is_wanted());
+        let mut overdue: Vec<Receipt> = late.cloned().collect();
+        let late = self.waiting.iter();
+        let late = late.take_while(|job| job.receipt.due <= now).count();
         overdue.extend(self.waiting.drain(..late).map(|job| job.receipt));
         overdue
     }
 
     /// The earliest deadline that somebody still waits for.
-    fn earliest_due(&self) -> Option<Instant> {
-        let busy = self
-            .busy()
-            .filter(|receipt| receipt.ticket.is_wanted())
-            .map(|receipt| receipt.due);
-        busy.chain(self.waiting.front().map(|job| job.receipt.due))
-            .min()
+    pub(super) fn earliest_due(&self) -> Option<Instant> {
+        let busy = self.seats.busy();
+        let wanted = busy.filter(|receipt| receipt.ticket.is_wanted());
+        let first = self.waiting.front().map(|job| job.receipt.due);
+        wanted.map(|receipt| receipt.due).chain(first).min()
     }
 }

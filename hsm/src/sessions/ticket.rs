@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::lock;
 use crate::error::HsmError;
+use crate::sync::{Arc, Mutex, lock};
 
 /// What a session thread answers: a signature, or nothing for a task.
 pub(super) type Answer = Result<Vec<u8>, HsmError>;

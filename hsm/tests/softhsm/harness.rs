@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use portcullis_hsm::generate::{SlotChoice, init_token};
-use portcullis_hsm::{PinSource, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{PinSource, QueueBound, Sessions, Token, TokenSelect, TokenSettings};
 
 /// Set in the child; names its folder.
 const CHILD: &str = "PORTCULLIS_TEST_SOFTHSM";
@@ -100,15 +100,15 @@ impl Hsm {
 
     /// Settings for the token [`LABEL`] of `module`: two sessions, a queue of 64, ten seconds.
     pub(crate) fn settings(&self, module: &Path) -> TokenSettings {
-        TokenSettings {
-            name: "test".to_owned(),
-            module: module.to_owned(),
-            select: TokenSelect::Label(LABEL.to_owned()),
-            pin: Some(self.pin()),
-            sessions: NonZeroUsize::new(2).unwrap(),
-            queue: NonZeroUsize::new(64).unwrap(),
-            deadline: Duration::from_secs(10),
-        }
+        let label = TokenSelect::Label(LABEL.to_owned());
+        let mut settings = TokenSettings::new("test", module, label);
+        settings.pin = Some(self.pin());
+        settings.sessions = Sessions::Count(count(2));
+        settings.queue = QueueBound::Count(count(64));
+        settings.deadline = Duration::from_secs(10);
+        settings.hang_timeout = Duration::from_secs(10);
+        settings.state_dir = Some(self.file("state"));
+        settings
     }
 
     /// Makes a token.
@@ -149,6 +149,11 @@ impl Hsm {
             .find_map(|line| line.strip_prefix(function)?.strip_prefix(" = "));
         count.map_or(0, |count| count.parse().unwrap())
     }
+}
+
+/// A number that is not zero.
+pub(crate) fn count(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
 }
 
 /// Waits until `condition` holds, at most ten seconds.

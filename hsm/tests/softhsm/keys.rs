@@ -287,6 +287,7 @@ fn halves_that_do_not_belong_together_are_found_out() {
         let token = hsm.token(hsm.softhsm());
         make(&token, KeyKind::EcdsaP256, "victim");
         let other = make(&token, KeyKind::EcdsaP256, "other");
+        let certificate = certificate(&other);
         let pkcs11 = Pkcs11::new(hsm.softhsm()).unwrap();
         let session = pkcs11
             .open_rw_session(Slot::try_from(token.info().slot).unwrap())
@@ -315,9 +316,7 @@ fn halves_that_do_not_belong_together_are_found_out() {
             .key(&uri("pkcs11:object=victim"), Extractable::Refuse)
             .unwrap();
         assert_eq!(victim.spki(), other.spki());
-        let error = victim
-            .certify(vec![certificate(&other)])
-            .expect_err("wrong half");
+        let error = victim.certify(vec![certificate]).expect_err("wrong half");
         assert!(matches!(error, HsmError::ProofFailed { .. }), "{error}");
     });
 }

@@ -1,13 +1,12 @@
 //! A token that is slow, hangs or fails: who waits, who does not, and what is replaced.
 
-use std::num::NonZeroUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_hsm::{HsmError, Key, KeyKind, Token, TokenSettings};
+use portcullis_hsm::{HsmError, Key, KeyKind, QueueBound, Sessions, Token, TokenSettings};
 use rustls::SignatureScheme;
 
-use crate::harness::{Hsm, LABEL, until, with_softhsm};
+use crate::harness::{Hsm, LABEL, count, until, with_softhsm};
 use crate::keys::make;
 
 /// A token behind the fault module, and a key in it.
@@ -37,15 +36,12 @@ fn begin(key: &Key) -> thread::JoinHandle<Result<Vec<u8>, HsmError>> {
     thread::spawn(move || sign(&key))
 }
 
-fn size(n: usize) -> NonZeroUsize {
-    NonZeroUsize::new(n).unwrap()
-}
-
 #[test]
 fn a_full_queue_refuses_at_once() {
     with_softhsm(|hsm| {
         let (token, key) = faulty(hsm, |settings| {
-            (settings.sessions, settings.queue) = (size(1), size(2));
+            settings.sessions = Sessions::Count(count(1));
+            settings.queue = QueueBound::Count(count(2));
         });
         let before = hsm.calls("C_Sign");
         hsm.faults("hang_every = 1");
@@ -110,7 +106,8 @@ fn the_deadline_holds_while_a_session_hangs_and_others_go_on() {
 fn what_waits_behind_a_hung_session_ends_at_its_deadline_and_is_not_begun() {
     with_softhsm(|hsm| {
         let (token, key) = faulty(hsm, |settings| {
-            (settings.sessions, settings.deadline) = (size(1), Duration::from_millis(200));
+            settings.sessions = Sessions::Count(count(1));
+            settings.deadline = Duration::from_millis(200);
         });
         let before = hsm.calls("C_Sign");
         hsm.faults("hang_every = 1");
@@ -132,7 +129,9 @@ fn what_waits_behind_a_hung_session_ends_at_its_deadline_and_is_not_begun() {
 #[test]
 fn a_session_that_failed_is_replaced() {
     with_softhsm(|hsm| {
-        let (token, key) = faulty(hsm, |settings| settings.sessions = size(1));
+        let (token, key) = faulty(hsm, |settings| {
+            settings.sessions = Sessions::Count(count(1))
+        });
         for (code, name) in [
             ("0x30", "CKR_DEVICE_ERROR"),
             ("0xB3", "CKR_SESSION_HANDLE_INVALID"),
@@ -145,14 +144,17 @@ fn a_session_that_failed_is_replaced() {
             sign(&key).unwrap();
         }
         until("the session is counted", || token.stats().sessions == 1);
-        assert_eq!(token.stats().errors, 2);
+        // Each was asked for twice: what failed once may pass.
+        assert_eq!(token.stats().errors, 4);
     });
 }
 
 #[test]
 fn engines_bound_the_rate() {
     with_softhsm(|hsm| {
-        let (token, key) = faulty(hsm, |settings| settings.sessions = size(8));
+        let (token, key) = faulty(hsm, |settings| {
+            settings.sessions = Sessions::Count(count(8))
+        });
         hsm.faults("delay_us = 20000\nengines = 2");
         let start = Instant::now();
         let signatures: Vec<_> = (0..20).map(|_| begin(&key)).collect();
