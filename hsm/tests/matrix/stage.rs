@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use portcullis_hsm::{HsmError, PinSource, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{HsmError, PinSource, Sessions, Token, TokenSelect, TokenSettings};
 
 /// Set in the child; names its folder.
 const CHILD: &str = "PORTCULLIS_TEST_MATRIX";
@@ -193,15 +193,13 @@ impl Stage {
 impl Place {
     /// Opens the token of this label of `module`.
     pub(crate) fn open(&self, module: &Path, label: &str) -> Result<Token, HsmError> {
-        let settings = TokenSettings {
-            name: "test".to_owned(),
-            module: module.to_owned(),
-            select: TokenSelect::Label(label.to_owned()),
-            pin: Some(self.pin("pin")),
-            sessions: NonZeroUsize::new(2).unwrap(),
-            queue: NonZeroUsize::new(64).unwrap(),
-            deadline: Duration::from_secs(30),
-        };
+        let label = TokenSelect::Label(label.to_owned());
+        let mut settings = TokenSettings::new("test", module, label);
+        settings.pin = Some(self.pin("pin"));
+        settings.sessions = Sessions::Count(NonZeroUsize::new(2).unwrap());
+        settings.deadline = Duration::from_secs(30);
+        // RSA of NSS and of a TPM in software is slow.
+        settings.hang_timeout = Duration::from_secs(30);
         Token::open(settings)
     }
 
