@@ -28,15 +28,17 @@ demo: ## the gateway with its key in SoftHSM and client certificates required, u
 
 .PHONY: test
 test: ## unit and end-to-end tests
-	$(call need,softhsm2 opensc openssl curl gnutls-bin nodejs python3,real peers of the tests)
+	$(call need,softhsm2 opensc p11-kit p11-kit-modules libnss3 libnss3-tools openssl curl gnutls-bin nodejs python3,real tokens and peers of the tests)
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
 
 .PHONY: exams
 exams: ## the long set: figures, floods, giant bodies
 	$(call need,softhsm2 openssl curl,real peers of the exams)
+	$(call need,swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon libglib2.0-bin opencryptoki,tokens of the exams)
 	$(CARGO) build --release --locked -p portcullis -p fault-module
 	$(CARGO) test --release --locked -p portcullis-tests --features exams -- exams --test-threads 1 --nocapture
+	$(CARGO) test --release --locked -p portcullis-hsm --features exams --test matrix -- exams --test-threads 1 --nocapture
 
 .PHONY: bench
 bench: ## criterion benches; BASELINE=name saves or compares

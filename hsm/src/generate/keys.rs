@@ -1,6 +1,7 @@
 //! Making keys in the token (`C_GenerateKeyPair`, `C_GenerateKey`), and the templates of every private and
 //! public key that we make.
 
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 
@@ -86,7 +87,7 @@ fn generate(
     let id = id_or_random(label, id)?;
     let writer = Writer::open(token)?;
     refuse_taken(&writer.session, ObjectClass::PRIVATE_KEY, label, &id)?;
-    let mut public = public_uses();
+    let mut public = vec![Attribute::Private(false)];
     let mut private = private_uses(extractable);
     let mechanism = match kind {
         KeyKind::Rsa { bits } => {
@@ -101,9 +102,18 @@ fn generate(
     for half in [&mut public, &mut private] {
         half.extend(names(label, &id));
     }
-    let (_, handle) = writer
-        .session
-        .generate_key_pair(&mechanism, &public, &private)?;
+    let make = |uses: &[Attribute]| {
+        let public = [&public[..], uses].concat();
+        let session = &writer.session;
+        session.generate_key_pair(&mechanism, &public, &private)
+    };
+    let made = match make(&PUBLIC_USES) {
+        // tpm2-pkcs11 has one bit for verifying and decrypting, and another for signing and encrypting, so
+        // that no key of it fits both templates. Only what the private half may do is worth insisting on.
+        Err(error) if refuses_template(&error) => make(&[]),
+        made => made,
+    };
+    let (_, handle) = made?;
     object::KeyObject::read(&writer.session, handle)?.info(&writer.session, token.info())
 }
 
@@ -121,19 +131,32 @@ pub(super) fn private_uses(extractable: Extractable) -> Vec<Attribute> {
     ]
 }
 
-fn public_uses() -> Vec<Attribute> {
-    vec![
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::Encrypt(false),
-        Attribute::Wrap(false),
-    ]
+/// What the public half may do. Anybody can do all of it elsewhere who has the public key.
+const PUBLIC_USES: [Attribute; 3] = [
+    Attribute::Verify(true),
+    Attribute::Encrypt(false),
+    Attribute::Wrap(false),
+];
+
+fn refuses_template(error: &Error) -> bool {
+    let Error::Pkcs11(code, _) = error else {
+        return false;
+    };
+    matches!(
+        code,
+        RvError::AttributeTypeInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::TemplateInconsistent
+            // What tpm2-pkcs11 says.
+            | RvError::GeneralError
+    )
 }
 
 /// The public key object of a SubjectPublicKeyInfo, without its names; `None` if it is none of this kind.
 pub(super) fn public_object(kind: KeyKind, spki: &[u8]) -> Option<Vec<Attribute>> {
     let bits = der::public_key_bits(spki)?;
-    let mut template = public_uses();
+    let mut template = vec![Attribute::Private(false)];
+    template.extend(PUBLIC_USES);
     template.push(Attribute::Class(ObjectClass::PUBLIC_KEY));
     template.push(Attribute::KeyType(key_type(kind)));
     if let KeyKind::Rsa { .. } = kind {

@@ -1,1 +1,4 @@
+//! The modules that want daemons and root; `make exams` runs them.
 
+mod opencryptoki;
+mod tpm2;

@@ -49,6 +49,6 @@ fn nss_serves_every_kind_of_key_but_ed25519() {
             // A key that it has stored is not CKA_LOCAL any more.
             provenance: Provenance::Imported,
         };
-        kinds::all_serve(&place.open(&module(), TOKEN), &known);
+        kinds::all_serve(&place.open(&module(), TOKEN).unwrap(), &known);
     });
 }

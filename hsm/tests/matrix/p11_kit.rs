@@ -51,6 +51,6 @@ fn a_p11_kit_server_serves_every_kind_of_key_but_ed25519() {
             kinds: &[P256, P384, P521, RSA_2048, RSA_3072],
             provenance: Provenance::GeneratedInHsm,
         };
-        kinds::all_serve(&place.open(&module, LABEL), &known);
+        kinds::all_serve(&place.open(&module, LABEL).unwrap(), &known);
     });
 }

@@ -45,6 +45,6 @@ fn softhsm_serves_every_kind_of_key() {
             kinds: &[P256, P384, P521, RSA_2048, RSA_3072, ED25519],
             provenance: Provenance::GeneratedInHsm,
         };
-        kinds::all_serve(&place.open(&module, LABEL), &known);
+        kinds::all_serve(&place.open(&module, LABEL).unwrap(), &known);
     });
 }

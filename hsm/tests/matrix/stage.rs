@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use portcullis_hsm::{PinSource, Sessions, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{HsmError, PinSource, Sessions, Token, TokenSelect, TokenSettings};
 
 /// Set in the child; names its folder.
 const CHILD: &str = "PORTCULLIS_TEST_MATRIX";
@@ -191,15 +191,16 @@ impl Stage {
 }
 
 impl Place {
-    /// The token of this label of `module`, open.
-    pub(crate) fn open(&self, module: &Path, label: &str) -> Token {
-        let select = TokenSelect::Label(label.to_owned());
-        let mut settings = TokenSettings::new("test", module, select);
+    /// Opens the token of this label of `module`.
+    pub(crate) fn open(&self, module: &Path, label: &str) -> Result<Token, HsmError> {
+        let label = TokenSelect::Label(label.to_owned());
+        let mut settings = TokenSettings::new("test", module, label);
         settings.pin = Some(self.pin("pin"));
         settings.sessions = Sessions::Count(NonZeroUsize::new(2).unwrap());
         settings.deadline = Duration::from_secs(30);
+        // RSA of NSS and of a TPM in software is slow.
         settings.hang_timeout = Duration::from_secs(30);
-        Token::open(settings).unwrap()
+        Token::open(settings)
     }
 
     /// The PIN in the file of this name.
