@@ -37,6 +37,12 @@ impl Slots {
         Some(Slot(self.clone()))
     }
 
+    /// Whether three quarters of the places are taken: time to let fewer in.
+    pub fn is_crowded(&self) -> bool {
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        self.0.used.load(Ordering::Relaxed) >= limit - limit / 4
+    }
+
     /// Changes the bound; who is inside stays inside.
     pub fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
@@ -64,7 +70,9 @@ mod tests {
         let first = slots.try_take().unwrap();
         let second = slots.try_take().unwrap();
         assert!(slots.try_take().is_none());
+        assert!(slots.is_crowded());
         drop(first);
+        assert!(!slots.is_crowded());
         assert!(slots.try_take().is_some());
         drop(second);
         assert_eq!(slots.used(), 0);

@@ -4,6 +4,7 @@
 //! for each core, own everything a connection touches.
 
 mod reload;
+mod watch;
 mod workers;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 
 use self::workers::Workers;
 use crate::admin::{self, Command};
+use crate::certificates::{prepare_state_dir, state_dir};
 use crate::limit::Slots;
 use crate::proxy::Shared;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -109,10 +111,24 @@ pub fn located(sources: &SourceMap, errors: &[SnapshotError]) -> ServerError {
     }
 }
 
+/// A PIN that is refused must be known as such after a restart.
+fn warn_of_state_dir(config: &Config) {
+    let remembers = |hsm: &portcullis_config::Hsm| hsm.module().is_some_and(|it| it.pin.is_some());
+    if !config.hsms.iter().any(remembers) {
+        return;
+    }
+    let folder = state_dir(config.state_dir.as_deref());
+    if let Err(error) = prepare_state_dir(&folder) {
+        let folder = folder.display();
+        tracing::warn!(%error, %folder, "refused PINs are forgotten at a restart: set `state_dir`");
+    }
+}
+
 impl Server {
     /// Starts everything. Call within a tokio runtime, which becomes the control runtime.
     pub async fn start(path: &Path) -> Result<Self, ServerError> {
         let (config, snapshot) = prepare(path, None)?;
+        warn_of_state_dir(&config);
         let acceleration = Acceleration::measure();
         tracing::info!("{}", acceleration.summary());
         if let Some(warning) = acceleration.warning() {
@@ -185,6 +201,7 @@ impl Server {
     /// Serves until SIGTERM or SIGINT, then drains.
     pub async fn run(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::new().map_err(|error| ServerError::System("signals", error))?;
+        tokio::spawn(watch::tokens(Arc::clone(&self.state.shared)));
         loop {
             let wanted = tokio::select! {
                 Some(command) = self.commands.recv() => Wanted::Reload(Some(command)),

@@ -4,6 +4,7 @@
 //! calling. Admin does not know the server: it sends a [`Command`] and waits for the answer.
 
 mod control;
+mod hsm;
 mod probes;
 
 pub use control::{ControlError, call, listen as listen_control};

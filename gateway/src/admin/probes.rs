@@ -12,13 +12,13 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portcullis_hsm::{LATENCY_BOUNDS_US, Token};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::hsm;
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -115,16 +115,19 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
     response
 }
 
+/// 200 also while a token is away: taking the gateway out of its balancer would help nobody, for the rest of the
+/// fleet has the same token, and standing connections go on.
 fn readiness(state: &State, draining: bool) -> String {
     let snapshot = state.shared.snapshot.load();
-    let hsm = |token: &Token| {
-        let stats = token.stats();
-        json!({"name": token.settings().name, "waiting": stats.waiting, "sessions": stats.sessions})
+    let status = match (draining, hsm::all_up(&snapshot.tokens)) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "degraded",
     };
     let body = json!({
-        "status": if draining { "draining" } else { "ready" },
+        "status": status,
         "generation": snapshot.generation,
-        "hsm": snapshot.tokens.iter().map(hsm).collect::<Vec<_>>(),
+        "hsm": hsm::states(&snapshot.tokens),
     });
     format!("{body}\n")
 }
@@ -192,99 +195,15 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
             u8::from(*present)
         )?;
     }
-    encode_tokens(out, &snapshot.tokens.iter().collect::<Vec<_>>())
+    hsm::encode(out, &snapshot.tokens)
 }
 
-fn encode_tokens(out: &mut String, tokens: &[&Token]) -> std::fmt::Result {
-    type Value = fn(&portcullis_hsm::TokenStats) -> u64;
-    let gauges: [(&str, &str, Value); 3] = [
-        ("waiting", "Signatures waiting for a session", |stats| {
-            stats.waiting as u64
-        }),
-        ("in_flight", "Signatures in the token now", |stats| {
-            stats.in_flight as u64
-        }),
-        ("sessions", "Sessions that are alive", |stats| {
-            stats.sessions as u64
-        }),
-    ];
-    for (name, help, value) in gauges {
-        gauge(out, &format!("portcullis_hsm_{name}"), help)?;
-        for token in tokens {
-            writeln!(
-                out,
-                "portcullis_hsm_{name}{{hsm={}}} {}",
-                label(&token.settings().name),
-                value(&token.stats())
-            )?;
-        }
-    }
-    let counters: [(&str, &str, Value); 4] = [
-        ("signatures", "Signatures made", |stats| stats.signatures),
-        ("errors", "Signatures the token refused", |stats| {
-            stats.errors
-        }),
-        ("timeouts", "Signatures that missed the deadline", |stats| {
-            stats.timeouts
-        }),
-        (
-            "rejected",
-            "Signatures refused because the queue was full",
-            |stats| stats.rejected,
-        ),
-    ];
-    for (name, help, value) in counters {
-        writeln!(
-            out,
-            "# HELP portcullis_hsm_{name} {help}.\n# TYPE portcullis_hsm_{name} counter"
-        )?;
-        for token in tokens {
-            let hsm = label(&token.settings().name);
-            writeln!(
-                out,
-                "portcullis_hsm_{name}_total{{hsm={hsm}}} {}",
-                value(&token.stats())
-            )?;
-        }
-    }
-    encode_latency(out, tokens)
-}
-
-fn encode_latency(out: &mut String, tokens: &[&Token]) -> std::fmt::Result {
-    let name = "portcullis_hsm_sign_seconds";
-    writeln!(
-        out,
-        "# HELP {name} Time of a signature in the token.\n# TYPE {name} histogram"
-    )?;
-    for token in tokens {
-        let (stats, hsm) = (token.stats(), label(&token.settings().name));
-        let mut cumulative = 0;
-        for (count, bound) in stats.latency.iter().zip(LATENCY_BOUNDS_US) {
-            cumulative += count;
-            writeln!(
-                out,
-                "{name}_bucket{{hsm={hsm},le=\"{}\"}} {cumulative}",
-                bound as f64 / 1e6
-            )?;
-        }
-        let total: u64 = stats.latency.iter().sum();
-        writeln!(out, "{name}_bucket{{hsm={hsm},le=\"+Inf\"}} {total}")?;
-        writeln!(
-            out,
-            "{name}_sum{{hsm={hsm}}} {}",
-            stats.latency_sum_us as f64 / 1e6
-        )?;
-        writeln!(out, "{name}_count{{hsm={hsm}}} {total}")?;
-    }
-    Ok(())
-}
-
-fn gauge(out: &mut String, name: &str, help: &str) -> std::fmt::Result {
+pub(super) fn gauge(out: &mut String, name: &str, help: &str) -> std::fmt::Result {
     writeln!(out, "# HELP {name} {help}.\n# TYPE {name} gauge")
 }
 
 /// A label value in quotes, escaped as OpenMetrics asks.
-fn label(value: &str) -> String {
+pub(super) fn label(value: &str) -> String {
     format!(
         "\"{}\"",
         value

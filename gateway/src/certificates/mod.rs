@@ -4,4 +4,4 @@ mod load;
 mod tokens;
 
 pub use load::{CertificateError, ProvenCertificate, check_chain, load_certificate, load_trust};
-pub use tokens::{Tokens, state_dir};
+pub use tokens::{Tokens, prepare_state_dir, state_dir};

@@ -164,6 +164,26 @@ pub fn state_dir(configured: Option<&Path>) -> PathBuf {
     }
 }
 
+/// Makes sure that the folder is there and can be written, so that a refused PIN is remembered.
+///
+/// # Errors
+/// What the system said.
+pub fn prepare_state_dir(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    tempfile_in(folder)
+}
+
+/// A file that is made and removed again.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(probe)
+}
+
 fn token_settings(hsm: &Hsm, state_dir: &Path) -> TokenSettings {
     let unnamed = TokenSelect::Label(String::new());
     let mut settings = match &hsm.source {

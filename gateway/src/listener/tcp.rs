@@ -18,6 +18,8 @@ use crate::telemetry::RefusalRecord;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
+/// Rest before each accept while three quarters of `limits.handshakes` are in progress.
+const CROWDED_REST: Duration = Duration::from_millis(1);
 /// Rest after an accept that failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -47,6 +49,11 @@ pub async fn accept_all(
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
+        if worker.shared.handshakes.is_crowded() {
+            // Clients wait in the kernel then, where they cost less than here.
+            worker.shared.metrics.accept_pauses.inc();
+            tokio::time::sleep(CROWDED_REST).await;
+        }
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,

@@ -16,6 +16,8 @@ use crate::reason::Reason;
 pub struct Metrics {
     /// Connections accepted.
     pub connections: Counter,
+    /// Accepts that were put off because many handshakes were in progress.
+    pub accept_pauses: Counter,
     /// Connections open.
     pub connections_open: Gauge,
     /// Handshakes in progress.
@@ -97,6 +99,7 @@ impl Metrics {
         let kinds = ["full", "hello_retry", "resumed"];
         let metrics = Self {
             connections: Counter::default(),
+            accept_pauses: Counter::default(),
             connections_open: Gauge::default(),
             handshakes_open: Gauge::default(),
             handshakes: ["1.2", "1.3"].map(|version| {
@@ -144,6 +147,11 @@ impl Metrics {
             "connections",
             "Client connections accepted",
             self.connections.clone(),
+        );
+        registry.register(
+            "accept_pauses",
+            "Accepts put off because three quarters of limits.handshakes were in progress",
+            self.accept_pauses.clone(),
         );
         registry.register(
             "connections_open",
