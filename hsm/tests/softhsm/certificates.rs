@@ -106,6 +106,8 @@ fn a_chain_of_another_key_is_refused_and_leaves_nothing() {
                 "{error}"
             );
         }
+        let half = pem.clone() + "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        assert!(store(&half, "pkcs11:object=one").is_err());
         let stranger = rcgen::generate_simple_self_signed(["x.example".to_owned()]).unwrap();
         let pem = stranger.cert.pem();
         assert!(import_certificate(&token, pem.as_bytes(), None, Renewal::Refuse).is_err());
