@@ -207,3 +207,22 @@ async fn a_backup_brings_a_deleted_key_back() {
     let beside = desk.openssl("pkey -pubin -inform DER -in backup.pub").await;
     assert_eq!(public, beside);
 }
+
+#[tokio::test]
+async fn a_key_is_deleted_when_its_label_is_typed() {
+    let desk = Desk::new().await;
+    let made = desk.done("keygen --label api").await;
+    let module = Token::shared().module().display().to_string();
+    let key = text(&made["key"]["uri"]);
+    // `script` gives the command a terminal of its own and types what it is given.
+    let line = format!("{SHIM} hsm delete --module {module} --pin file:pin --key '{key}'");
+    for (typed, code, left) in [("yes\n", 1, 1), ("api\n", 0, 0)] {
+        let said = desk
+            .typed("script", &["-qec", &line, "/dev/null"], typed)
+            .await;
+        assert_eq!(said.status.code(), Some(code), "{said:?}");
+        assert!(said.stdout.contains("This cannot be undone"), "{said:?}");
+        let listed = desk.done("list").await;
+        assert_eq!(listed["keys"].as_array().unwrap().len(), left);
+    }
+}

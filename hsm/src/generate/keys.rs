@@ -30,7 +30,7 @@ pub fn keygen(
 }
 
 /// As [`keygen`], but the private key can be wrapped out of the token (`CKA_EXTRACTABLE`): for a backup
-/// under [`super::wrap`]. Its provenance is `extractable` for ever, and the gateway refuses it unless the
+/// under [`super::wrap()`]. Its provenance is `extractable` for ever, and the gateway refuses it unless the
 /// configuration allows it by name.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Certificates into the token, beside their keys, so that a token is all a gateway needs.
 
-use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use cryptoki::object::{Attribute, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -51,48 +51,54 @@ pub fn import_certificate(
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| HsmError::CertificateUnreadable(error.to_string()))?;
-    let Some((leaf, issuers)) = chain.split_first() else {
+    let Some(leaf) = chain.first() else {
         return Err(unreadable("there is no CERTIFICATE block"));
     };
-    let fields =
-        Fields::read(leaf).ok_or_else(|| unreadable("the first certificate is not X.509"))?;
+    // All are read before one is stored.
+    let fields: Option<Vec<_>> = chain.iter().map(|der| Fields::read(der)).collect();
+    let fields = fields.ok_or_else(|| unreadable("a certificate of the chain is not X.509"))?;
+    let Some((leaf_fields, issuers)) = fields.split_first() else {
+        return Err(unreadable("there is no CERTIFICATE block"));
+    };
     let writer = Writer::open(token)?;
-    let owner = owner(&writer.session, token.info(), fields.spki, key)?;
-    let older = older(&writer.session, &owner, leaf, fields.spki)?;
+    let owner = owner(&writer.session, token.info(), leaf_fields.spki, key)?;
+    let older = older(&writer.session, &owner, leaf, leaf_fields.spki)?;
     if !older.is_empty() && renewal == Renewal::Refuse {
         return Err(HsmError::Generate(format!(
             "key `{}` has another certificate in the token already: replace it by name",
             owner.uri(token.info())
         )));
     }
-    let mut outcome = StoredChain {
-        leaf: Pkcs11Uri::default(),
-        stored: Vec::new(),
+    let mut store = Store {
+        writer: &writer,
+        token: &token.info().label,
+        made: Vec::new(),
         present: 0,
-        replaced: 0,
     };
-    outcome.leaf = store(
-        &writer.session,
-        token.info(),
+    let stored = store
+        .add(leaf, leaf_fields, owner.label(), owner.id())
+        .and_then(|uri| {
+            for (der, fields) in chain.iter().skip(1).zip(issuers) {
+                if !fields.self_signed() {
+                    let label = fields.common_name().unwrap_or_else(|| "issuer".to_owned());
+                    let id = certificate::key_id(fields.spki).unwrap_or_default();
+                    store.add(der, fields, label.as_bytes(), &id)?;
+                }
+            }
+            Ok(uri)
+        });
+    let made: Vec<_> = store.made.iter().map(|(_, handle)| *handle).collect();
+    // Half a chain beside an older one would hide both.
+    let leaf = stored.inspect_err(|_| writer.remove(&made))?;
+    for handle in &older {
+        writer.session.destroy_object(*handle)?;
+    }
+    Ok(StoredChain {
         leaf,
-        (owner.label(), owner.id()),
-        &mut outcome,
-    )?;
-    for issuer in issuers {
-        let fields = Fields::read(issuer).ok_or_else(|| unreadable("an issuer is not X.509"))?;
-        if fields.self_signed() {
-            continue;
-        }
-        let label = fields.common_name().unwrap_or_else(|| "issuer".to_owned());
-        let id = certificate::key_id(fields.spki).unwrap_or_default();
-        let name = (label.as_bytes(), &id[..]);
-        store(&writer.session, token.info(), issuer, name, &mut outcome)?;
-    }
-    for handle in older {
-        writer.session.destroy_object(handle)?;
-        outcome.replaced += 1;
-    }
-    Ok(outcome)
+        stored: store.made.into_iter().map(|(uri, _)| uri).collect(),
+        present: store.present,
+        replaced: older.len(),
+    })
 }
 
 /// The chain, leaf first, of the certificate in the token that `uri` names (`C_FindObjects`).
@@ -145,7 +151,7 @@ fn older(
     owner: &object::KeyObject,
     leaf: &CertificateDer<'_>,
     spki: &[u8],
-) -> Result<Vec<cryptoki::object::ObjectHandle>, HsmError> {
+) -> Result<Vec<ObjectHandle>, HsmError> {
     let named = match owner.id() {
         [] => Attribute::Label(owner.label().to_vec()),
         id => Attribute::Id(id.to_vec()),
@@ -158,42 +164,52 @@ fn older(
     Ok(others.map(|stored| stored.handle).collect())
 }
 
-/// Stores one certificate unless it is there, and tells its URI.
-fn store(
-    session: &Session,
-    token: &TokenInfo,
-    der: &CertificateDer<'_>,
-    (label, id): (&[u8], &[u8]),
-    outcome: &mut StoredChain,
-) -> Result<Pkcs11Uri, HsmError> {
-    let fields = Fields::read(der).ok_or_else(|| unreadable("it is not X.509"))?;
-    let token = Some(&token.label[..]);
-    let same = certificate::stored(session, [Attribute::Value(der.to_vec())])?;
-    // Of a leaf, another name would hide it from whoever looks for the certificate of the key.
-    if let Some(stored) = same.iter().find(|stored| stored.id == id) {
-        outcome.present += 1;
-        return Ok(stored.uri(token));
+/// Certificates on their way into a token.
+struct Store<'a> {
+    writer: &'a Writer,
+    token: &'a str,
+    made: Vec<(Pkcs11Uri, ObjectHandle)>,
+    present: usize,
+}
+
+impl Store<'_> {
+    /// Stores one certificate unless it is there (`C_CreateObject`), and tells its URI.
+    fn add(
+        &mut self,
+        der: &CertificateDer<'_>,
+        fields: &Fields<'_>,
+        label: &[u8],
+        id: &[u8],
+    ) -> Result<Pkcs11Uri, HsmError> {
+        let session = &self.writer.session;
+        let same = certificate::stored(session, [Attribute::Value(der.to_vec())])?;
+        // Of a leaf, another name would hide it from whoever looks for the certificate of the key.
+        if let Some(stored) = same.iter().find(|stored| stored.id == id) {
+            self.present += 1;
+            return Ok(stored.uri(Some(self.token)));
+        }
+        let handle = session.create_object(&[
+            Attribute::Class(ObjectClass::CERTIFICATE),
+            Attribute::CertificateType(CertificateType::X_509),
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::Label(label.to_vec()),
+            Attribute::Id(id.to_vec()),
+            Attribute::Subject(fields.subject.to_vec()),
+            Attribute::Issuer(fields.issuer.to_vec()),
+            Attribute::SerialNumber(fields.serial.to_vec()),
+            Attribute::Value(der.to_vec()),
+        ])?;
+        let stored = certificate::Stored {
+            handle,
+            label: label.to_vec(),
+            id: id.to_vec(),
+            der: der.clone().into_owned(),
+        };
+        let uri = stored.uri(Some(self.token));
+        self.made.push((uri.clone(), handle));
+        Ok(uri)
     }
-    let handle = session.create_object(&[
-        Attribute::Class(ObjectClass::CERTIFICATE),
-        Attribute::CertificateType(CertificateType::X_509),
-        Attribute::Token(true),
-        Attribute::Private(false),
-        Attribute::Label(label.to_vec()),
-        Attribute::Id(id.to_vec()),
-        Attribute::Subject(fields.subject.to_vec()),
-        Attribute::Issuer(fields.issuer.to_vec()),
-        Attribute::SerialNumber(fields.serial.to_vec()),
-        Attribute::Value(der.to_vec()),
-    ])?;
-    let stored = certificate::Stored {
-        handle,
-        label: label.to_vec(),
-        id: id.to_vec(),
-        der: der.clone().into_owned(),
-    };
-    outcome.stored.push(stored.uri(token));
-    Ok(stored.uri(token))
 }
 
 fn unreadable(reason: &str) -> HsmError {

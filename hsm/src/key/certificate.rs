@@ -254,3 +254,48 @@ fn extension<'a>(extensions: &'a [u8], oid: &[u8]) -> Option<&'a [u8]> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::{Fields, key_id};
+
+    fn named(name: &str) -> (CertificateParams, KeyPair) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (params, KeyPair::generate().unwrap())
+    }
+
+    #[test]
+    fn issuers_are_told_by_name_and_by_key() {
+        let ((ca, ca_key), (twin, twin_key)) = (named("CA"), named("CA"));
+        let (leaf, leaf_key) = named("leaf");
+        let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+        let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap();
+        let (ca, twin) = (
+            ca.self_signed(&ca_key).unwrap(),
+            twin.self_signed(&twin_key).unwrap(),
+        );
+        let read = Fields::read;
+        let (leaf, ca, twin) = (read(leaf.der()), read(ca.der()), read(twin.der()));
+        let (leaf, ca, twin) = (leaf.unwrap(), ca.unwrap(), twin.unwrap());
+        assert!(leaf.issued_by(&ca) && !leaf.issued_by(&twin) && !ca.issued_by(&leaf));
+        assert!(ca.self_signed() && !leaf.self_signed());
+        assert_eq!(leaf.common_name().as_deref(), Some("leaf"));
+        assert_eq!(key_id(ca.spki).unwrap().len(), 20);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_certificate() {
+        let (params, key) = named("x");
+        let certificate = params.self_signed(&key).unwrap();
+        let der = certificate.der();
+        assert!(Fields::read(der).is_some());
+        for len in 0..der.len() {
+            assert!(Fields::read(&der[..len]).is_none(), "{len}");
+        }
+    }
+}

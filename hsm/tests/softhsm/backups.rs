@@ -139,23 +139,14 @@ fn openssl_reads_a_wrapped_key() {
         );
         let key = "5a".repeat(32);
         openssl(
-            &[
-                "enc",
-                "-d",
-                "-id-aes256-wrap-pad",
-                "-K",
-                &key,
-                "-iv",
-                "A65959A6",
-                "-in",
-                &wrapped,
-                "-out",
-                &plain,
-            ],
+            &format!(
+                "enc -d -id-aes256-wrap-pad -K {} -iv A65959A6 -in {} -out {}",
+                key, wrapped, plain
+            ),
             b"",
         );
-        let public = openssl(&["pkey", "-inform", "DER", "-in", &plain, "-pubout"], b"");
-        let ours = openssl(&["pkey", "-pubin", "-inform", "DER"], &backup.spki);
+        let public = openssl(&format!("pkey -inform DER -in {} -pubout", plain), b"");
+        let ours = openssl("pkey -pubin -inform DER", &backup.spki);
         assert_eq!(public, ours);
     });
 }

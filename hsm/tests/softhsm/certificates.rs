@@ -15,55 +15,51 @@ use crate::harness::{Hsm, with_softhsm};
 use crate::keys::{make, uri};
 use crate::tools::{has, openssl, pkcs11_tool, private_key};
 
+const P256: &str = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256";
+
 /// A root and an issuing CA made by openssl.
 struct Authority<'a>(&'a Hsm);
 
 impl<'a> Authority<'a> {
     fn new(hsm: &'a Hsm) -> Self {
-        let at = |name: &str| hsm.file(name).display().to_string();
-        for name in ["root.key", "issuing.key"] {
-            let p256 = [
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-            ];
-            private_key(Path::new(&at(name)), &p256);
-        }
-        let ca = "basicConstraints=critical,CA:TRUE";
-        openssl(
-            &[
-                "req",
-                "-x509",
-                "-new",
-                "-key",
-                &at("root.key"),
-                "-subj",
-                "/CN=Test root",
-                "-addext",
-                ca,
-                "-out",
-                &at("root.pem"),
-            ],
-            b"",
+        let authority = Authority(hsm);
+        let (key, certificate) = (authority.at("root.key"), authority.at("root.pem"));
+        private_key(Path::new(&key), P256);
+        let root = format!("req -x509 -new -key {key} -subj /CN=Test-root -out {certificate}");
+        openssl(&root, b"");
+        authority.issuing("issuing");
+        authority
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.file(name).display().to_string()
+    }
+
+    /// Makes an issuing CA; all have one name.
+    fn issuing(&self, file: &str) -> String {
+        let (key, certificate) = (format!("{file}.key"), format!("{file}.pem"));
+        private_key(&self.0.file(&key), P256);
+        let key = self.at(&key);
+        let ca = "-addext basicConstraints=critical,CA:TRUE";
+        let request = format!("req -new -key {key} -subj /O=Example/CN=Test-issuing {ca}");
+        let pem = self.sign(openssl(&request, b"").as_bytes(), "root");
+        fs::write(self.0.file(&certificate), &pem).unwrap();
+        pem
+    }
+
+    fn sign(&self, request: &[u8], issuer: &str) -> String {
+        let extensions = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
+        fs::write(self.0.file("extensions"), extensions).unwrap();
+        let (ca, key) = (
+            self.at(&format!("{issuer}.pem")),
+            self.at(&format!("{issuer}.key")),
         );
-        let request = openssl(
-            &[
-                "req",
-                "-new",
-                "-key",
-                &at("issuing.key"),
-                "-subj",
-                "/O=Example/CN=Test issuing",
-                "-addext",
-                ca,
-            ],
-            b"",
+        let copy = format!(
+            "-copy_extensions copyall -extfile {}",
+            self.at("extensions")
         );
-        let issuing = sign(hsm, request.as_bytes(), "root");
-        fs::write(at("issuing.pem"), issuing).unwrap();
-        Authority(hsm)
+        let sign = format!("x509 -req -CA {ca} -CAkey {key} -days 30 {copy}");
+        openssl(&sign, request)
     }
 
     /// A chain for the key: leaf, issuing CA, root.
@@ -72,30 +68,10 @@ impl<'a> Authority<'a> {
             alternative: vec!["api.example".to_owned()],
             ..Names::default()
         };
-        let leaf = sign(self.0, csr(key, &names).unwrap().as_bytes(), "issuing");
+        let leaf = self.sign(csr(key, &names).unwrap().as_bytes(), "issuing");
         let read = |name: &str| fs::read_to_string(self.0.file(name)).unwrap();
         leaf + &read("issuing.pem") + &read("root.pem")
     }
-}
-
-fn sign(hsm: &Hsm, request: &[u8], issuer: &str) -> String {
-    let at = |name: String| hsm.file(&name).display().to_string();
-    let (certificate, key) = (at(format!("{issuer}.pem")), at(format!("{issuer}.key")));
-    openssl(
-        &[
-            "x509",
-            "-req",
-            "-CA",
-            &certificate,
-            "-CAkey",
-            &key,
-            "-days",
-            "30",
-            "-copy_extensions",
-            "copyall",
-        ],
-        request,
-    )
 }
 
 fn ders(pem: &str) -> Vec<CertificateDer<'static>> {
@@ -130,6 +106,8 @@ fn a_chain_of_another_key_is_refused_and_leaves_nothing() {
                 "{error}"
             );
         }
+        let half = pem.clone() + "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        assert!(store(&half, "pkcs11:object=one").is_err());
         let stranger = rcgen::generate_simple_self_signed(["x.example".to_owned()]).unwrap();
         let pem = stranger.cert.pem();
         assert!(import_certificate(&token, pem.as_bytes(), None, Renewal::Refuse).is_err());
@@ -211,17 +189,13 @@ fn pkcs11_tool_finds_a_certificate_by_the_id_of_its_key() {
         assert_eq!(listed.matches("Certificate Object").count(), 2, "{listed}");
         let issuing = listed
             .split("Certificate Object")
-            .find(|object| object.contains("Test issuing"));
+            .find(|object| object.contains("Test-issuing"));
         let der = hsm.file("issuing.pem");
         let hash = openssl(
-            &[
-                "x509",
-                "-in",
-                der.to_str().unwrap(),
-                "-noout",
-                "-ext",
-                "subjectKeyIdentifier",
-            ],
+            &format!(
+                "x509 -in {} -noout -ext subjectKeyIdentifier",
+                der.display()
+            ),
             b"",
         );
         let hash = hash
@@ -252,10 +226,36 @@ fn pkcs11_tool_finds_a_certificate_by_the_id_of_its_key() {
             ],
         );
         let subject = openssl(
-            &["x509", "-inform", "DER", "-in", &out, "-noout", "-subject"],
+            &format!("x509 -inform DER -in {} -noout -subject", out),
             b"",
         );
         assert!(subject.contains("api.example"), "{subject}");
+    });
+}
+
+/// A CA that renewed its key has two certificates of one name; the key identifiers tell them apart.
+#[test]
+fn an_issuer_of_the_same_name_and_another_key_is_not_taken() {
+    with_softhsm(|hsm| {
+        if !has("openssl", "openssl") {
+            return;
+        }
+        let token = hsm.token(hsm.softhsm());
+        let key = make(&token, KeyKind::EcdsaP256, "api");
+        let authority = Authority::new(hsm);
+        let chain = authority.chain(&key);
+        let mut pem = ders(&chain);
+        // The wrong one is stored first, so that it is met first.
+        let twin = authority.issuing("twin");
+        let blocks: Vec<_> = chain
+            .split_inclusive("-----END CERTIFICATE-----\n")
+            .collect();
+        let mixed = [blocks[0], &twin, blocks[1]].concat();
+        let stored = import_certificate(&token, mixed.as_bytes(), None, Renewal::Refuse).unwrap();
+        assert_eq!(stored.stored.len(), 3);
+        assert_ne!(stored.stored[1], stored.stored[2]);
+        pem.truncate(2);
+        assert_eq!(stored_chain(&token, &stored.leaf).unwrap(), pem);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use portcullis_hsm::generate::{
-    KeyName, Names, csr, import_key, inventory, keygen, sign_every_scheme,
+    KeyName, Names, UnusableKey, csr, free_slots, import_key, inventory, keygen, sign_every_scheme,
 };
 use portcullis_hsm::{Extractable, HsmError, KeyKind, Provenance};
 
@@ -12,75 +12,45 @@ use crate::keys::{make, uri};
 use crate::tools::{has, openssl, pkcs11_tool, private_key};
 
 /// How openssl makes each kind, in the forms that keys come in.
-const FILES: [(&str, &[&str], KeyKind); 8] = [
+const FILES: [(&str, &str, KeyKind); 8] = [
     (
         "pkcs8-p256",
-        &[
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ],
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256",
         KeyKind::EcdsaP256,
     ),
     (
         "sec1-p256",
-        &["ecparam", "-name", "prime256v1", "-genkey", "-noout"],
+        "ecparam -name prime256v1 -genkey -noout",
         KeyKind::EcdsaP256,
     ),
     (
         "pkcs8-p384",
-        &[
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-384",
-        ],
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384",
         KeyKind::EcdsaP384,
     ),
     (
         "pkcs8-p521",
-        &[
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-521",
-        ],
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521",
         KeyKind::EcdsaP521,
     ),
     (
         "pkcs8-rsa",
-        &[
-            "genpkey",
-            "-algorithm",
-            "RSA",
-            "-pkeyopt",
-            "rsa_keygen_bits:2048",
-        ],
+        "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048",
         KeyKind::Rsa { bits: 2048 },
     ),
     (
         "pkcs1-rsa",
-        &["genrsa", "-traditional", "3072"],
+        "genrsa -traditional 3072",
         KeyKind::Rsa { bits: 3072 },
     ),
     (
         "pkcs8-rsa4096",
-        &[
-            "genpkey",
-            "-algorithm",
-            "RSA",
-            "-pkeyopt",
-            "rsa_keygen_bits:4096",
-        ],
+        "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4096",
         KeyKind::Rsa { bits: 4096 },
     ),
     (
         "pkcs8-ed25519",
-        &["genpkey", "-algorithm", "ED25519"],
+        "genpkey -algorithm ED25519",
         KeyKind::Ed25519,
     ),
 ];
@@ -106,41 +76,22 @@ fn what_is_no_key_or_is_taken_is_refused_and_leaves_nothing() {
         assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
         private_key(
             &file,
-            &[
-                "genpkey",
-                "-algorithm",
-                "RSA",
-                "-pkeyopt",
-                "rsa_keygen_bits:1024",
-            ],
+            "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024",
         );
         refused("short");
         private_key(
             &file,
-            &[
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:secp256k1",
-            ],
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1",
         );
         refused("curve");
         private_key(
             &file,
-            &[
-                "genpkey",
-                "-algorithm",
-                "ED25519",
-                "-aes-256-cbc",
-                "-pass",
-                "pass:secret",
-            ],
+            "genpkey -algorithm ED25519 -aes-256-cbc -pass pass:secret",
         );
         let error = refused("encrypted");
         assert!(error.to_string().contains("decrypt it first"), "{error}");
 
-        private_key(&file, &["genpkey", "-algorithm", "ED25519"]);
+        private_key(&file, "genpkey -algorithm ED25519");
         assert!(matches!(refused(""), HsmError::Generate(_)));
         assert!(inventory(&token).unwrap().keys.is_empty());
         keygen(&token, KeyKind::EcdsaP256, "taken", Some(&[1])).unwrap();
@@ -179,8 +130,8 @@ fn every_form_of_key_is_imported_and_signs() {
                 "{tried:?}"
             );
             // The public half of the file is that of the token, in the eyes of openssl.
-            let told = openssl(&["pkey", "-in", file.to_str().unwrap(), "-pubout"], b"");
-            let ours = openssl(&["pkey", "-pubin", "-inform", "DER"], key.spki());
+            let told = openssl(&format!("pkey -in {} -pubout", file.display()), b"");
+            let ours = openssl("pkey -pubin -inform DER", key.spki());
             assert_eq!(told, ours, "{label}");
         }
         let listed = pkcs11_tool(hsm, &["--list-objects"]);
@@ -227,7 +178,7 @@ fn a_request_names_what_it_is_for_and_is_signed_by_the_key() {
             ];
             let pem = csr(&key, &names(&alternative)).unwrap();
             // -verify: openssl checks the signature of the request with its public key.
-            let told = openssl(&["req", "-verify", "-noout", "-text"], pem.as_bytes());
+            let told = openssl("req -verify -noout -text", pem.as_bytes());
             for wanted in [
                 "DNS:api.example",
                 "DNS:*.api.example",
@@ -239,9 +190,41 @@ fn a_request_names_what_it_is_for_and_is_signed_by_the_key() {
             ] {
                 assert!(told.contains(wanted), "{wanted}: {told}");
             }
-            let public = openssl(&["req", "-noout", "-pubkey"], pem.as_bytes());
-            let ours = openssl(&["pkey", "-pubin", "-inform", "DER"], key.spki());
+            let public = openssl("req -noout -pubkey", pem.as_bytes());
+            let ours = openssl("pkey -pubin -inform DER", key.spki());
             assert_eq!(public, ours);
         }
+    });
+}
+
+#[test]
+fn keys_that_cannot_serve_tls_are_listed_with_the_reason() {
+    with_softhsm(|hsm| {
+        if !has("pkcs11-tool", "opensc") {
+            return;
+        }
+        let token = hsm.token(hsm.softhsm());
+        keygen(&token, KeyKind::EcdsaP256, "good", None).unwrap();
+        for (label, kind, id) in [("short", "rsa:1024", "01"), ("curve", "EC:secp256k1", "02")] {
+            let key = [
+                "--keypairgen",
+                "--key-type",
+                kind,
+                "--label",
+                label,
+                "--id",
+                id,
+            ];
+            pkcs11_tool(hsm, &key);
+        }
+        let found = inventory(&token).unwrap();
+        assert_eq!(found.keys.len(), 1);
+        let reason = |label: &str| {
+            let named = |key: &&UnusableKey| key.uri.object() == Some(label);
+            found.unusable.iter().find(named).unwrap().reason.clone()
+        };
+        assert!(reason("short").contains("too short"));
+        assert!(reason("curve").contains("CKA_EC_PARAMS"));
+        assert_eq!(free_slots(hsm.softhsm()).unwrap(), 1);
     });
 }

@@ -22,10 +22,10 @@ pub(crate) fn has(program: &str, package: &str) -> bool {
     found
 }
 
-/// What openssl says, given `input`; it must succeed.
-pub(crate) fn openssl(arguments: &[&str], input: &[u8]) -> String {
+/// What `openssl WORDS` says, given `input`; it must succeed.
+pub(crate) fn openssl(words: &str, input: &[u8]) -> String {
     let mut child = Command::new("openssl")
-        .args(arguments)
+        .args(words.split_whitespace())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -35,15 +35,14 @@ pub(crate) fn openssl(arguments: &[&str], input: &[u8]) -> String {
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments:?}: {told}");
+    assert!(output.status.success(), "openssl {words}: {told}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Makes a private key in a file.
-pub(crate) fn private_key(path: &Path, arguments: &[&str]) {
-    let (command, options) = arguments.split_at(1);
-    let out = ["-out", path.to_str().unwrap()];
-    openssl(&[command, &out, options].concat(), b"");
+/// Makes a private key in a file; `words` are those of an openssl command.
+pub(crate) fn private_key(path: &Path, words: &str) {
+    let (command, options) = words.split_once(' ').unwrap();
+    openssl(&format!("{command} -out {} {options}", path.display()), b"");
 }
 
 /// What pkcs11-tool says of the token; it must succeed.

@@ -47,13 +47,18 @@ impl Desk {
 
     /// Runs a program in the folder.
     pub(super) async fn run(&self, program: &str, arguments: &[&str]) -> Said {
+        self.typed(program, arguments, "").await
+    }
+
+    /// The same, with what it reads.
+    pub(super) async fn typed(&self, program: &str, arguments: &[&str], input: &str) -> Said {
         let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.folder.path())
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             .env("HOME", self.folder.path());
-        run(command, "").await
+        run(command, input).await
     }
 
     /// `portcullis hsm WORDS`, with the right PIN unless another source is among the words.

@@ -121,7 +121,7 @@ fn is_up(hsm: &Value) -> bool {
 }
 
 fn table(hsms: &[Value]) -> String {
-    const COLUMNS: [(&str, &str); 9] = [
+    const COLUMNS: [(&str, &str); 10] = [
         ("name", "name"),
         ("state", "state"),
         ("since_seconds", "for s"),
@@ -131,6 +131,7 @@ fn table(hsms: &[Value]) -> String {
         ("in_flight", "in flight"),
         ("capacity_per_second", "sign/s"),
         ("isolation", "isolation"),
+        ("group", "group"),
     ];
     if hsms.is_empty() {
         return "the gateway has no tokens".to_owned();
@@ -139,7 +140,7 @@ fn table(hsms: &[Value]) -> String {
     let rows = hsms
         .iter()
         .map(|hsm| COLUMNS.map(|(key, _)| cell(hsm.get(key))));
-    let rows: Vec<[String; 9]> = std::iter::once(COLUMNS.map(|(_, title)| title.to_owned()))
+    let rows: Vec<[String; 10]> = std::iter::once(COLUMNS.map(|(_, title)| title.to_owned()))
         .chain(rows)
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
