@@ -5,11 +5,10 @@
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis_hsm::uri::Pkcs11Uri;
-use portcullis_hsm::{Extractable, Key, PinSource, Token, TokenSelect, TokenSettings};
+use portcullis_hsm::{Extractable, Key, PinSource, Sessions, Token, TokenSelect, TokenSettings};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
 
@@ -45,16 +44,11 @@ fn token(criterion: &mut Criterion) {
         return;
     };
     let uri: Pkcs11Uri = uri.parse().expect("PORTCULLIS_BENCH_KEY is a PKCS#11 URI");
-    let token = Token::open(TokenSettings {
-        name: "bench".into(),
-        module: module.into(),
-        select: TokenSelect::Label(uri.token().unwrap_or_default().into()),
-        pin: Some(PinSource::File(pin.into())),
-        sessions: NonZeroUsize::MIN,
-        queue: NonZeroUsize::new(64).expect("64 is not zero"),
-        deadline: Duration::from_secs(5),
-    })
-    .expect("the token opens");
+    let select = TokenSelect::Label(uri.token().unwrap_or_default().into());
+    let mut settings = TokenSettings::new("bench", module.as_ref(), select);
+    settings.pin = Some(PinSource::File(pin.into()));
+    settings.sessions = Sessions::Count(NonZeroUsize::MIN);
+    let token = Token::open(settings).expect("the token opens");
     bench_key(
         criterion,
         "sign/token-p256",

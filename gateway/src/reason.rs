@@ -46,7 +46,8 @@ reasons! {
     HandshakeProtocol = "HANDSHAKE_PROTOCOL", "the client broke the TLS protocol";
     HandshakeAborted = "HANDSHAKE_ABORTED", "the client sent a fatal alert, usually because it does not accept our certificate";
     HandshakeClosed = "HANDSHAKE_CLOSED", "the client closed the connection during the handshake";
-    HsmUnavailable = "HSM_UNAVAILABLE", "the token did not sign within its deadline, refused, or its queue was full";
+    HsmBusy = "HSM_BUSY", "more full handshakes came than the token can sign in time: its queue was full";
+    HsmUnavailable = "HSM_UNAVAILABLE", "the token is away, did not sign within its deadline, or refused";
     // Client certificates.
     ClientCertMissing = "CLIENT_CERT_MISSING", "the site requires a client certificate and none was shown";
     ClientCertExpired = "CLIENT_CERT_EXPIRED", "a certificate of the client's chain is past its notAfter";

@@ -151,7 +151,7 @@ impl Snapshot {
         let mut errors = Vec::new();
         let none = Tokens::default();
         let open = old.map_or(&none, |old| &old.tokens);
-        let tokens = Tokens::open(&config.hsms, open, |hsm, error| {
+        let tokens = Tokens::open(config, open, |hsm, error| {
             errors.push(SnapshotError {
                 span: hsm.place().clone(),
                 message: format!("hsm {}: {error}", hsm.name),
@@ -171,6 +171,7 @@ impl Snapshot {
         let (Some(tokens), true) = (tokens, errors.is_empty()) else {
             return Err(errors);
         };
+        tokens.tune();
         let old_targets = old.map_or(&[][..], |old| &old.targets);
         Ok(Self {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -251,13 +252,15 @@ fn build_site(
 ) -> Option<SiteView> {
     let mut certificates = Vec::with_capacity(site.certificates.len());
     for certificate in &site.certificates {
-        match load_certificate(config, certificate, tokens) {
+        match load_certificate(config, site, certificate, tokens) {
             Ok(proven) => certificates.push(proven),
             Err(error) => {
                 use crate::certificates::CertificateError as E;
                 let span = match error {
-                    E::Hsm(_) | E::NoToken(_) => certificate.key.span.clone(),
-                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) | E::NotYet(_) => {
+                    E::Hsm(_) | E::NoToken(_) | E::Provenance { .. } => {
+                        certificate.key.span.clone()
+                    }
+                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) => {
                         certificate.chain.span.clone()
                     }
                 };
@@ -280,12 +283,16 @@ fn build_site(
         .map(|proven| Arc::clone(&proven.certified))
         .collect();
     let remote = certificates.iter().any(|proven| proven.remote);
+    let signers = certificates
+        .iter()
+        .map(|proven| proven.signer.clone())
+        .collect();
     match SiteTls::new(
         &site.tls,
         certified,
         (site.client_cert.mode, anchors),
         site.http2,
-        remote,
+        (remote, signers),
     ) {
         Ok(tls) => Some(SiteView {
             name: site.name.as_str().into(),

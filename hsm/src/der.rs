@@ -39,6 +39,42 @@ pub(crate) fn public_key_bits(spki: &[u8]) -> Option<&[u8]> {
     bits.strip_prefix(&[0])
 }
 
+/// Reads elements one after another. It is for DER that came through a parser or is matched against a key
+/// afterwards; what does not fit is `None`, never a guess.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Starts at the first element.
+    pub(crate) fn new(der: &'a [u8]) -> Self {
+        Reader(der)
+    }
+
+    /// The value of the next element if it has this tag; otherwise nothing is read.
+    pub(crate) fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let (value, rest) = unwrap(tag, self.0)?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    /// The next element with its tag and length.
+    pub(crate) fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.value(tag)?;
+        before.get(..before.len() - self.0.len())
+    }
+
+    /// The next element as a reader of its members.
+    pub(crate) fn sequence(&mut self) -> Option<Reader<'a>> {
+        self.value(0x30).map(Reader)
+    }
+
+    /// An INTEGER that is not negative, without leading zeros.
+    pub(crate) fn unsigned(&mut self) -> Option<&'a [u8]> {
+        self.value(0x02).map(trim)
+    }
+}
+
 /// The value of the first element, which must have this tag, and what follows the element.
 fn unwrap(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = der.strip_prefix(&[tag])?;
@@ -46,7 +82,7 @@ fn unwrap(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     if first < 0x80 {
         return rest.split_at_checked(first.into());
     }
-    // No public key is longer than two bytes of length can say.
+    // No key and no certificate of TLS is longer than two bytes of length can say.
     let (len, rest) = rest
         .split_at_checked((first & 0x7f).into())
         .filter(|(len, _)| len.len() <= 2)?;
@@ -79,7 +115,20 @@ fn wrap(tag: u8, value: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bits, integer, octet_string, public_key_bits, sequence};
+    use super::{Reader, bits, integer, octet_string, public_key_bits, sequence};
+
+    #[test]
+    fn elements_are_read_in_order_and_nothing_else_is() {
+        let der = sequence(&[integer(&[0, 200]), octet_string(&[7, 8])].concat());
+        let mut outer = Reader::new(&der);
+        let mut members = outer.sequence().unwrap();
+        assert!(outer.value(4).is_none());
+        assert!(members.value(0xa0).is_none());
+        assert_eq!(members.unsigned(), Some(&[200][..]));
+        assert_eq!(members.element(4), Some(&[4, 2, 7, 8][..]));
+        assert!(members.value(4).is_none());
+        assert!(Reader::new(&der[..der.len() - 1]).sequence().is_none());
+    }
 
     #[test]
     fn integers_are_minimal_and_positive() {

@@ -77,6 +77,27 @@ pub enum HsmError {
         /// The private keys of the token (none fits) or those that fit (too many).
         candidates: Vec<Pkcs11Uri>,
     },
+    /// No object of another class, or more than one, fits the URI.
+    ObjectSelection {
+        /// What kind of object: `certificate`, `wrapping key`.
+        what: &'static str,
+        /// What was asked for.
+        wanted: Box<Pkcs11Uri>,
+        /// The objects of the kind in the token (none fits) or those that fit (too many).
+        candidates: Vec<Pkcs11Uri>,
+    },
+    /// The key is not `CKA_EXTRACTABLE`, so that it cannot be wrapped.
+    KeyStays {
+        /// The key.
+        key: Box<Pkcs11Uri>,
+    },
+    /// The token has not the mechanism that the operation needs.
+    MechanismMissing {
+        /// Label of the token.
+        token: String,
+        /// The names of what would do, `CKM_AES_KEY_WRAP_PAD` for example.
+        mechanism: &'static str,
+    },
     /// The private key may leave the token and that was not allowed by name.
     KeyExtractable {
         /// The key.
@@ -213,14 +234,6 @@ impl fmt::Display for HsmError {
                 write!(f, "{function} failed: {}", code_name(code))
             }
             HsmError::Interface(what) => write!(f, "the PKCS#11 module misbehaves: {what}"),
-            HsmError::TokenSelection { wanted, candidates } => {
-                write!(f, "exactly one token must have {wanted}; ")?;
-                list(f, "tokens", candidates)
-            }
-            HsmError::KeySelection { wanted, candidates } => {
-                write!(f, "exactly one private key must fit `{wanted}`; ")?;
-                list(f, "keys", candidates)
-            }
             HsmError::KeyExtractable { key } => write!(
                 f,
                 "the private key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
@@ -283,11 +296,47 @@ impl fmt::Display for HsmError {
             | HsmError::PinWrong { .. }
             | HsmError::PinTriesLow { .. }
             | HsmError::PinUnusable { .. } => self.fmt_pin(f),
+            HsmError::TokenSelection { .. }
+            | HsmError::KeySelection { .. }
+            | HsmError::ObjectSelection { .. }
+            | HsmError::KeyStays { .. }
+            | HsmError::MechanismMissing { .. } => self.fmt_life(f),
         }
     }
 }
 
 impl HsmError {
+    /// What is named so, and what cannot be done with it.
+    fn fmt_life(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HsmError::TokenSelection { wanted, candidates } => {
+                write!(f, "exactly one token must have {wanted}; ")?;
+                list(f, "tokens", candidates)
+            }
+            HsmError::KeySelection { wanted, candidates } => {
+                write!(f, "exactly one private key must fit `{wanted}`; ")?;
+                list(f, "keys", candidates)
+            }
+            HsmError::ObjectSelection {
+                what,
+                wanted,
+                candidates,
+            } => {
+                write!(f, "exactly one {what} must fit `{wanted}`; ")?;
+                list(f, &format!("{what}s"), candidates)
+            }
+            HsmError::KeyStays { key } => write!(
+                f,
+                "the private key `{key}` cannot leave its token (CKA_EXTRACTABLE is false), so it cannot \
+                 be wrapped: only a key that was made with `keygen --extractable` can"
+            ),
+            HsmError::MechanismMissing { token, mechanism } => {
+                write!(f, "token `{token}` has no {mechanism}")
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fmt_pin(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HsmError::PinMissing { token } => {

@@ -74,12 +74,8 @@ impl Group {
         self.first_there(|token| token.chain(uri))
     }
 
-    /// Whether every member would refuse a signature at once.
-    pub fn is_full(&self) -> bool {
-        Holder::Group(self.clone()).is_full()
-    }
-
-    pub(crate) fn hedge(&self) -> Option<Duration> {
+    /// After how long another member is asked too.
+    pub fn hedge(&self) -> Option<Duration> {
         self.0.hedge
     }
 

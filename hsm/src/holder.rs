@@ -63,11 +63,22 @@ impl Holder {
         }
     }
 
-    /// Whether a signature that is asked for now is refused at once.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether a signature that is asked for now has a chance; else why not.
+    pub(crate) fn admit(&self) -> Result<(), HsmError> {
         match self {
-            Holder::Token(token) => token.pool().is_full(),
-            Holder::Group(group) => group.members().iter().all(|token| token.pool().is_full()),
+            Holder::Token(token) => token.pool().admit(),
+            Holder::Group(group) => {
+                let mut refused = Ok(());
+                for token in group.members() {
+                    match token.pool().admit() {
+                        Ok(()) => return Ok(()),
+                        // That one member is full says more than that another is away.
+                        Err(error @ HsmError::QueueFull { .. }) => refused = Err(error),
+                        Err(error) => refused = refused.and(Err(error)),
+                    }
+                }
+                refused
+            }
         }
     }
 }

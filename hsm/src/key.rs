@@ -97,6 +97,8 @@ struct Inner {
     info: KeyInfo,
     spki: SubjectPublicKeyInfoDer<'static>,
     signing: Arc<dyn SigningKey>,
+    /// `None` for a software key.
+    holder: Option<Holder>,
 }
 
 impl Key {
@@ -138,7 +140,19 @@ impl Key {
             info,
             spki,
             signing,
+            holder: None,
         })))
+    }
+
+    /// Whether a signature that is asked for now has a chance. Costs a lock, and nothing of the token.
+    ///
+    /// # Errors
+    /// [`HsmError::QueueFull`] or [`HsmError::Away`], which a signature would end with at once.
+    pub fn admit(&self) -> Result<(), HsmError> {
+        match &self.0.holder {
+            Some(holder) => holder.admit(),
+            None => Ok(()),
+        }
     }
 
     /// The key that `uri` names, in a token or in the tokens of a group.
@@ -177,6 +191,7 @@ impl Key {
             info,
             spki: spki.into(),
             signing,
+            holder: Some(holder.clone()),
         })))
     }
 }

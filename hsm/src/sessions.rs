@@ -69,6 +69,8 @@ struct Core {
     restart_first: AtomicBool,
     /// Tries that run.
     probes: AtomicUsize,
+    /// The number of sessions was measured.
+    tuned: AtomicBool,
 }
 
 impl Pool {
@@ -98,6 +100,7 @@ impl Pool {
             description: OnceLock::new(),
             restart_first: AtomicBool::new(false),
             probes: AtomicUsize::new(0),
+            tuned: AtomicBool::new(false),
         });
         let inner = Arc::clone(&core);
         let keeper = thread::Builder::new()
@@ -159,8 +162,13 @@ impl Pool {
         self.core.queue.stats()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.core.queue.is_full()
+    /// Whether work that comes now is taken; else why not.
+    pub(crate) fn admit(&self) -> Result<(), HsmError> {
+        self.core.queue.admit()
+    }
+
+    pub(crate) fn is_tuned(&self) -> bool {
+        self.core.tuned.load(Ordering::Relaxed)
     }
 
     /// Signatures that wait or are being made.
@@ -180,7 +188,9 @@ impl Pool {
 
     /// Finds out how many sessions the token works in parallel, and keeps as many.
     pub(crate) fn tune(&self) -> Result<NonZeroUsize, HsmError> {
-        tune::tune(&self.core)
+        let sessions = tune::tune(&self.core)?;
+        self.core.tuned.store(true, Ordering::Relaxed);
+        Ok(sessions)
     }
 }
 

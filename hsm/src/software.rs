@@ -17,6 +17,13 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::HsmError;
 use crate::key::{KeyInfo, KeyKind, Provenance};
 
+/// A key with its kind and its public half.
+pub(crate) type Parsed = (
+    Arc<dyn SigningKey>,
+    KeyKind,
+    SubjectPublicKeyInfoDer<'static>,
+);
+
 /// Loads the first private key of a PEM file (PKCS#8, PKCS#1 or SEC 1).
 pub(crate) fn load(
     path: &Path,
@@ -28,23 +35,10 @@ pub(crate) fn load(
     ),
     HsmError,
 > {
-    let unusable = |reason: &str| HsmError::SoftwareKey {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let pem = Zeroizing::new(fs::read(path).map_err(|error| unusable(&error.to_string()))?);
-    // The errors of the parsers are not passed on: they quote what they stumbled over.
-    let mut der = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| unusable("it holds no PEM private key (PKCS#8, PKCS#1 or SEC 1)"))?;
-    let signing = any_supported_type(&der);
+    let mut der = read(path)?;
+    let parsed = parse(path, &der);
     der.zeroize();
-    let signing =
-        signing.map_err(|_| unusable("it is no RSA, ECDSA or Ed25519 key that can be used"))?;
-    let spki = signing
-        .public_key()
-        .map(SubjectPublicKeyInfoDer::into_owned);
-    let spki = spki.ok_or_else(|| unusable("its public key cannot be told"))?;
-    let kind = kind(&*signing).ok_or_else(|| unusable("its kind does not serve TLS"))?;
+    let (signing, kind, spki) = parsed?;
     let info = KeyInfo {
         uri: format!("file:{}", path.display()),
         label: String::new(),
@@ -58,6 +52,47 @@ pub(crate) fn load(
         local: false,
     };
     Ok((info, spki, signing))
+}
+
+/// The first private key of a PEM file. The caller wipes it.
+pub(crate) fn read(path: &Path) -> Result<PrivateKeyDer<'static>, HsmError> {
+    let pem = fs::read(path).map_err(|error| unusable(path, &error.to_string()))?;
+    let pem = Zeroizing::new(pem);
+    // The errors of the parsers are not passed on: they quote what they stumbled over.
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        let encrypted = pem
+            .windows(ENCRYPTED.len())
+            .any(|window| window == ENCRYPTED);
+        let reason = if encrypted {
+            "it is encrypted: decrypt it first (`openssl pkey`)"
+        } else {
+            "it holds no PEM private key (PKCS#8, PKCS#1 or SEC 1)"
+        };
+        unusable(path, reason)
+    })
+}
+
+/// What of a PEM file says that its key wants a passphrase (PKCS#8, and the older form of OpenSSL).
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
+
+/// Checks a key of the file at `path` and tells its public half.
+pub(crate) fn parse(path: &Path, der: &PrivateKeyDer<'_>) -> Result<Parsed, HsmError> {
+    let unusable = |reason: &str| unusable(path, reason);
+    let signing = any_supported_type(der)
+        .map_err(|_| unusable("it is no RSA, ECDSA or Ed25519 key that can be used"))?;
+    let spki = signing
+        .public_key()
+        .map(SubjectPublicKeyInfoDer::into_owned);
+    let spki = spki.ok_or_else(|| unusable("its public key cannot be told"))?;
+    let kind = kind(&*signing).ok_or_else(|| unusable("its kind does not serve TLS"))?;
+    Ok((signing, kind, spki))
+}
+
+pub(crate) fn unusable(path: &Path, reason: &str) -> HsmError {
+    HsmError::SoftwareKey {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn kind(key: &dyn SigningKey) -> Option<KeyKind> {

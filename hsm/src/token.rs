@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use cryptoki::mechanism::MechanismType;
+use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -254,9 +256,9 @@ impl Token {
         self.pool().health()
     }
 
-    /// Whether a signature that is asked for now is refused at once: the queue is full, or the token away.
-    pub fn is_full(&self) -> bool {
-        self.pool().is_full()
+    /// Whether [`Token::tune`] has found the number of sessions.
+    pub fn is_tuned(&self) -> bool {
+        self.pool().is_tuned()
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -288,6 +290,19 @@ impl Token {
 pub(crate) struct Source {
     pub(crate) module: Arc<Module>,
     pub(crate) slot: Slot,
+}
+
+impl Source {
+    /// `C_OpenSession`, read-only.
+    pub(crate) fn open(&self) -> Result<Session, HsmError> {
+        Ok(self.module.pkcs11().open_ro_session(self.slot)?)
+    }
+
+    /// Whether the token has the mechanism (`C_GetMechanismList`).
+    pub(crate) fn has(&self, mechanism: MechanismType) -> Result<bool, HsmError> {
+        let mechanisms = self.module.pkcs11().get_mechanism_list(self.slot)?;
+        Ok(mechanisms.contains(&mechanism))
+    }
 }
 
 /// The token as this process finds it.

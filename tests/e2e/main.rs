@@ -24,6 +24,7 @@ mod tls_policy;
 mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod hsm_cli;
 mod hsm_faults;
 mod http1;
 mod http2;

@@ -5,22 +5,16 @@
 
 use std::fmt;
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_config::{
-    Certificate, ChainSource, Config, Hsm, HsmRef, KeySource, PinSource, QueueBound, Sessions,
-    TokenSelector,
-};
-use portcullis_hsm::{Extractable, HsmError, Key, KeyInfo, Token, TokenSelect, TokenSettings, pin};
+use portcullis_config::{Certificate, ChainSource, Config, KeyPolicy, KeySource, Site};
+use portcullis_hsm::{Extractable, HsmError, Key, KeyInfo, Provenance};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Open tokens, in the order of the configuration.
-#[derive(Debug, Clone, Default)]
-pub struct Tokens(Vec<Token>);
+use super::tokens::Tokens;
 
 /// A chain with a key that has proven to belong to it.
 #[derive(Debug, Clone)]
@@ -29,6 +23,8 @@ pub struct ProvenCertificate {
     pub certified: Arc<CertifiedKey>,
     /// About the key, for lists and metrics.
     pub key: KeyInfo,
+    /// The key itself; tells whether a handshake has a chance now.
+    pub signer: Key,
     /// Whether signing leaves the thread: true for token keys.
     pub remote: bool,
     /// End of validity of the leaf, seconds since the Unix epoch.
@@ -42,14 +38,21 @@ pub enum CertificateError {
     Read(PathBuf, io::Error),
     /// The file holds no PEM certificate, or a broken one.
     Pem(PathBuf, String),
-    /// The leaf is no readable X.509 certificate.
-    Leaf(PathBuf),
+    /// The leaf is no readable X.509 certificate. Where it came from.
+    Leaf(String),
     /// A certificate of a trust bundle cannot serve as trust anchor.
     Anchor(PathBuf, webpki::Error),
     /// No `[hsm]` table fits the key.
     NoToken(String),
-    /// The configuration asks for something the gateway cannot do yet.
-    NotYet(&'static str),
+    /// The key is not as good as `key_policy` of its site asks for.
+    Provenance {
+        /// The key.
+        key: String,
+        /// What it is.
+        provenance: Provenance,
+        /// What it must be.
+        policy: KeyPolicy,
+    },
     /// The token or the key.
     Hsm(HsmError),
 }
@@ -63,11 +66,9 @@ impl fmt::Display for CertificateError {
                 "{} holds no usable PEM certificate: {error}",
                 path.display()
             ),
-            Self::Leaf(path) => write!(
-                f,
-                "the first certificate in {} is not readable X.509",
-                path.display()
-            ),
+            Self::Leaf(origin) => {
+                write!(f, "the first certificate in {origin} is not readable X.509")
+            }
             Self::Anchor(path, error) => {
                 write!(
                     f,
@@ -76,7 +77,16 @@ impl fmt::Display for CertificateError {
                 )
             }
             Self::NoToken(uri) => write!(f, "no [hsm] table fits the key {uri}"),
-            Self::NotYet(what) => write!(f, "{what} is not supported yet"),
+            Self::Provenance {
+                key,
+                provenance,
+                policy,
+            } => write!(
+                f,
+                "the key {key} is `{provenance}`, and `key_policy = \"{}\"` of the site asks for more: make \
+                 one in the token (`portcullis hsm keygen`)",
+                policy.as_str()
+            ),
             Self::Hsm(error) => error.fmt(f),
         }
     }
@@ -91,7 +101,7 @@ impl std::error::Error for CertificateError {
             | Self::Leaf(_)
             | Self::Anchor(..)
             | Self::NoToken(_)
-            | Self::NotYet(_) => None,
+            | Self::Provenance { .. } => None,
         }
     }
 }
@@ -102,81 +112,30 @@ impl From<HsmError> for CertificateError {
     }
 }
 
-impl Tokens {
-    /// Opens the configured tokens, one after another; those of `open` whose settings did not change are
-    /// taken over with their sessions. `failed` is told each token that cannot be opened.
-    pub fn open(hsms: &[Hsm], open: &Self, mut failed: impl FnMut(&Hsm, HsmError)) -> Option<Self> {
-        let mut tokens = Vec::with_capacity(hsms.len());
-        for hsm in hsms {
-            let Some(settings) = token_settings(hsm) else {
-                let reason = "`signer` is not supported yet: use `module`".to_owned();
-                failed(hsm, HsmError::Interface(reason));
-                continue;
-            };
-            match open.0.iter().find(|token| *token.settings() == settings) {
-                Some(token) => tokens.push(token.clone()),
-                None => match Token::open(settings) {
-                    Ok(token) => tokens.push(token),
-                    Err(error) => failed(hsm, error),
-                },
-            }
-        }
-        (tokens.len() == hsms.len()).then_some(Self(tokens))
-    }
-
-    /// The open tokens.
-    pub fn iter(&self) -> impl Iterator<Item = &Token> {
-        self.0.iter()
-    }
-}
-
-/// `None` for a token behind a signer.
-fn token_settings(hsm: &Hsm) -> Option<TokenSettings> {
-    const SESSIONS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
-    const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-    let source = hsm.module()?;
-    Some(TokenSettings {
-        name: hsm.name.clone(),
-        module: source.module.value.clone(),
-        select: match &source.token.value {
-            TokenSelector::Slot(slot) => TokenSelect::Slot(*slot),
-            TokenSelector::Label(label) => TokenSelect::Label(label.clone()),
-            TokenSelector::Serial(serial) => TokenSelect::Serial(serial.clone()),
-        },
-        pin: source.pin.as_ref().map(|pin| match &pin.value {
-            PinSource::File(path) => pin::PinSource::File(path.clone()),
-            PinSource::Env(name) => pin::PinSource::Env(name.clone()),
-            PinSource::Credential(name) => pin::PinSource::Credential(name.clone()),
-            PinSource::Fd(fd) => pin::PinSource::Fd(*fd),
-            PinSource::Prompt => pin::PinSource::Prompt,
-        }),
-        sessions: match hsm.sessions {
-            Sessions::Auto => SESSIONS,
-            Sessions::Count(count) => count,
-        },
-        queue: match hsm.queue {
-            QueueBound::Auto => QUEUE,
-            QueueBound::Count(count) => count,
-        },
-        deadline: hsm.deadline,
-    })
-}
-
 /// Loads one certificate of a site and proves it.
 pub fn load_certificate(
     config: &Config,
+    site: &Site,
     certificate: &Certificate,
     tokens: &Tokens,
 ) -> Result<ProvenCertificate, CertificateError> {
-    let ChainSource::File(path) = &certificate.chain.value else {
-        return Err(CertificateError::NotYet("a chain in a token"));
+    let holder = tokens.holder(certificate.hsm);
+    let no_token = || match &certificate.key.value {
+        KeySource::Pkcs11(uri) => CertificateError::NoToken(uri.to_string()),
+        KeySource::Software(path) => CertificateError::NoToken(path.display().to_string()),
     };
-    let chain = read_chain(path)?;
+    let (chain, origin) = match &certificate.chain.value {
+        ChainSource::File(path) => (read_chain(path)?, path.display().to_string()),
+        ChainSource::Token(uri) => {
+            let holder = holder.ok_or_else(no_token)?;
+            (holder.chain(uri)?, uri.to_string())
+        }
+    };
     let leaf = chain
         .first()
-        .ok_or_else(|| CertificateError::Pem(path.clone(), "no certificate".to_owned()))?;
+        .ok_or_else(|| CertificateError::Leaf(origin.clone()))?;
     let (_, parsed) =
-        X509Certificate::from_der(leaf).map_err(|_| CertificateError::Leaf(path.clone()))?;
+        X509Certificate::from_der(leaf).map_err(|_| CertificateError::Leaf(origin))?;
     let not_after = parsed.validity().not_after.timestamp();
     let (key, remote) = match &certificate.key.value {
         KeySource::Software(file) => (Key::software(file)?, false),
@@ -186,25 +145,35 @@ pub fn load_certificate(
             } else {
                 Extractable::Refuse
             };
-            let token = certificate
-                .hsm
-                .and_then(|place| match place {
-                    HsmRef::Token(index) => tokens.0.get(index),
-                    HsmRef::Group(index) => {
-                        let first = config.hsm_groups.get(index)?.members.first()?;
-                        tokens.0.get(*first)
-                    }
-                })
-                .ok_or_else(|| CertificateError::NoToken(uri.to_string()))?;
-            (token.key(uri, extractable)?, true)
+            (holder.ok_or_else(no_token)?.key(uri, extractable)?, true)
         }
     };
+    enforce(site.key_policy, key.info())?;
     let certified = key.certify(chain)?;
     Ok(ProvenCertificate {
         certified,
         key: key.info().clone(),
+        signer: key,
         remote,
         not_after,
+    })
+}
+
+/// Whether a key is good enough for its site.
+fn enforce(policy: KeyPolicy, key: &KeyInfo) -> Result<(), CertificateError> {
+    let worst = match policy {
+        KeyPolicy::Any => return Ok(()),
+        KeyPolicy::Imported => Provenance::Imported,
+        KeyPolicy::Generated => Provenance::GeneratedInHsm,
+    };
+    // From the best to the worst.
+    if key.provenance <= worst {
+        return Ok(());
+    }
+    Err(CertificateError::Provenance {
+        key: key.uri.clone(),
+        provenance: key.provenance,
+        policy,
     })
 }
 
@@ -215,7 +184,7 @@ pub fn check_chain(path: &Path) -> Result<(), CertificateError> {
         .first()
         .filter(|leaf| X509Certificate::from_der(leaf).is_ok());
     leaf.map(drop)
-        .ok_or_else(|| CertificateError::Leaf(path.to_owned()))
+        .ok_or_else(|| CertificateError::Leaf(path.display().to_string()))
 }
 
 /// Loads the trust anchors of a bundle. An empty file is an error: it would lock everybody out, or, in a

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Exit codes: 0 done; 1 failed while running; 2 wrong usage; 3 the configuration, or what it names, is wrong;
-//! 4 a live check failed.
+//! 4 a live check failed; 5 a PIN is missing, wrong, refused earlier or locked (`hsm` only).
 
 mod check;
 mod config;
@@ -25,7 +25,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, \
-3 the configuration or what it names is wrong, 4 a live check failed.";
+3 the configuration or what it names is wrong, 4 a live check failed, 5 a PIN problem (hsm).";
 
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "one value per process")]
@@ -40,8 +40,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Work with tokens and the keys in them.
-    #[command(subcommand)]
-    Hsm(hsm::HsmCommand),
+    Hsm(hsm::Hsm),
 }
 
 /// Which configuration.
@@ -68,10 +67,14 @@ pub(crate) enum Exit {
     Done = 0,
     /// 1.
     Failed = 1,
+    /// 2, which clap uses for its own errors too.
+    Usage = 2,
     /// 3.
     Config = 3,
     /// 4.
     Live = 4,
+    /// 5.
+    Pin = 5,
 }
 
 /// Runs the command line of this process.
@@ -81,10 +84,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
         Command::Config(command) => command.run(),
-        Command::Hsm(command) => match hsm::run(command) {
-            Ok(()) => Exit::Done,
-            Err(error) => complain(format_args!("{error:#}"), Exit::Failed),
-        },
+        Command::Hsm(hsm) => hsm.run(),
     };
     ExitCode::from(exit as u8)
 }

@@ -8,14 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_hsm::step;
+use portcullis_hsm::{HsmError, step};
 use rustls::server::{Accepted as Hello, Acceptor};
 use rustls::{AlertDescription, Error, HandshakeKind, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::refusal::{plaintext_alert, reason_of, replaces_alert};
+use super::refusal::{plaintext_alert, reason_of, reason_of_hsm, replaces_alert};
 use super::server_config::SiteTls;
 use super::stream::TlsStream;
 use crate::reason::Reason;
@@ -78,7 +78,7 @@ pub async fn accept<R: Resolve>(
 ) -> Result<Accepted<R::Site>, HandshakeRefused<R::Site>> {
     let hello = match read_client_hello(&mut tcp, settings).await {
         Ok(hello) => hello,
-        Err(failure) => return Err(refuse(tcp, failure, None, None, settings).await),
+        Err(failure) => return Err(refuse(tcp, failure, None, None).await),
     };
     let server_name = hello.client_hello().server_name().map(str::to_owned);
     let (site, tls) = match resolver.resolve(server_name.as_deref()) {
@@ -88,11 +88,16 @@ pub async fn accept<R: Resolve>(
             let failure = Failure {
                 reason,
                 alert,
+                linger: LINGER,
                 detail: String::new(),
             };
-            return Err(refuse(tcp, failure, None, server_name, settings).await);
+            return Err(refuse(tcp, failure, None, server_name).await);
         }
     };
+    // Only full handshakes sign, and as there is no resumption every one is full.
+    if let Err(error) = tls.admit() {
+        return Err(refuse(tcp, Failure::admission(&error), Some(site), server_name).await);
+    }
     let finished = timeout_at(settings.handshake_by, finish(&mut tcp, hello, &tls)).await;
     match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
         Ok(connection) => Ok(Accepted {
@@ -100,7 +105,7 @@ pub async fn accept<R: Resolve>(
             site,
             tls,
         }),
-        Err(failure) => Err(refuse(tcp, failure, Some(site), server_name, settings).await),
+        Err(failure) => Err(refuse(tcp, failure, Some(site), server_name).await),
     }
 }
 
@@ -109,6 +114,8 @@ struct Failure {
     reason: Reason,
     /// Records to send before the close; may be empty.
     alert: Vec<u8>,
+    /// How long the client may take to read them.
+    linger: Duration,
     detail: String,
 }
 
@@ -117,7 +124,19 @@ impl Failure {
         Self {
             reason,
             alert: Vec::new(),
+            linger: LINGER,
             detail: detail.to_string(),
+        }
+    }
+
+    /// The token would refuse. The client waits for our flight and has sent nothing behind its hello, so the
+    /// alert needs no time to be read, and a flood holds no places.
+    fn admission(error: &HsmError) -> Self {
+        Self {
+            reason: reason_of_hsm(error),
+            alert: plaintext_alert(AlertDescription::InternalError).to_vec(),
+            linger: Duration::ZERO,
+            detail: error.to_string(),
         }
     }
 
@@ -130,7 +149,7 @@ impl Failure {
     fn tls(error: &Error, queued: Vec<u8>) -> Self {
         let reason = reason_of(error);
         let alert = match (reason, error) {
-            (Reason::HsmUnavailable, _) => {
+            (Reason::HsmUnavailable | Reason::HsmBusy, _) => {
                 plaintext_alert(AlertDescription::InternalError).to_vec()
             }
             // Where no certificate fits rustls says access_denied, which is for policy.
@@ -140,6 +159,7 @@ impl Failure {
         Self {
             reason,
             alert,
+            linger: LINGER,
             detail: error.to_string(),
         }
     }
@@ -150,16 +170,14 @@ async fn refuse<S>(
     failure: Failure,
     site: Option<S>,
     server_name: Option<String>,
-    settings: AcceptSettings,
 ) -> HandshakeRefused<S> {
-    if !failure.alert.is_empty() {
-        let by = settings.handshake_by.max(Instant::now()) + LINGER;
+    if failure.linger.is_zero() {
+        // An empty socket takes seven bytes at once; the close behind them is orderly.
+        let _ = tcp.try_write(&failure.alert);
+    } else if !failure.alert.is_empty() {
         // The refusal stands whether or not the client reads its alert.
-        let _ = timeout_at(
-            by.min(Instant::now() + LINGER),
-            send_and_linger(tcp, &failure.alert),
-        )
-        .await;
+        let by = Instant::now() + failure.linger;
+        let _ = timeout_at(by, send_and_linger(tcp, &failure.alert)).await;
     }
     HandshakeRefused {
         reason: failure.reason,
@@ -210,6 +228,7 @@ async fn read_client_hello(
                     return Err(Failure {
                         reason: Reason::ClientHelloTooLarge,
                         alert: plaintext_alert(AlertDescription::DecodeError).to_vec(),
+                        linger: LINGER,
                         detail: format!("{total} bytes"),
                     });
                 }

@@ -28,10 +28,21 @@ pub(super) fn reason_of(error: &Error) -> Reason {
             _ => Reason::TlsParameters,
         },
         // A signer's own failure; of rustls' other errors none is of this kind.
-        Error::Other(other) if other.0.is::<HsmError>() => Reason::HsmUnavailable,
+        Error::Other(other) => match other.0.downcast_ref::<HsmError>() {
+            Some(error) => reason_of_hsm(error),
+            None => noted.unwrap_or(Reason::HandshakeProtocol),
+        },
         // rustls' word for "no certificate of the site fits the client".
         Error::General(_) => Reason::TlsParameters,
         _ => noted.unwrap_or(Reason::HandshakeProtocol),
+    }
+}
+
+/// The reason behind an error of the token.
+pub(super) fn reason_of_hsm(error: &HsmError) -> Reason {
+    match error {
+        HsmError::QueueFull { .. } => Reason::HsmBusy,
+        _ => Reason::HsmUnavailable,
     }
 }
 

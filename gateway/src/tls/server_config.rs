@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use portcullis_config::{ClientCertMode, Group, Suite, TlsPolicy, TlsVersion};
+use portcullis_hsm::{HsmError, Key};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -22,6 +23,8 @@ pub struct SiteTls {
     pub config: Arc<ServerConfig>,
     /// Whether a key of the site lives in a token, so that signing must leave the network thread.
     pub remote_key: bool,
+    /// The keys of the site.
+    signers: Vec<Key>,
     /// The demand on clients that this configuration enforces.
     pub mode: ClientCertMode,
     /// What verifies clients, unless they are ignored.
@@ -55,7 +58,7 @@ impl SiteTls {
         certificates: Vec<Arc<CertifiedKey>>,
         (mode, anchors): (ClientCertMode, Vec<TrustAnchor<'static>>),
         http2: bool,
-        remote_key: bool,
+        (remote_key, signers): (bool, Vec<Key>),
     ) -> Result<Self, SiteTlsError> {
         let provider = Arc::new(provider(policy));
         let versions: Vec<&SupportedProtocolVersion> = policy
@@ -86,9 +89,23 @@ impl SiteTls {
         Ok(Self {
             config: Arc::new(config),
             remote_key,
+            signers,
             mode,
             verifier,
         })
+    }
+
+    /// Whether a full handshake that begins now has a chance: a key whose token takes work. Asked before the
+    /// step that signs, so that what a token cannot do costs nobody a handshake's worth of computing.
+    pub fn admit(&self) -> Result<(), HsmError> {
+        let mut refused = Ok(());
+        for signer in &self.signers {
+            match signer.admit() {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = Err(error),
+            }
+        }
+        refused
     }
 }
 

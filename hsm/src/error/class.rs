@@ -46,6 +46,9 @@ impl HsmError {
             | HsmError::PinTriesLow { .. }
             | HsmError::PinUnusable { .. }
             | HsmError::KeySelection { .. }
+            | HsmError::ObjectSelection { .. }
+            | HsmError::KeyStays { .. }
+            | HsmError::MechanismMissing { .. }
             | HsmError::KeyExtractable { .. }
             | HsmError::GroupKeysDiffer { .. }
             | HsmError::KeyUnsupported { .. }

@@ -21,7 +21,7 @@ const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
 const ED25519_OLD: &[u8] = b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01";
 
 /// The kind of a key on this curve, if it serves TLS.
-pub(super) fn kind(params: &[u8]) -> Option<KeyKind> {
+pub(crate) fn kind(params: &[u8]) -> Option<KeyKind> {
     match params {
         P256 => Some(KeyKind::EcdsaP256),
         P384 => Some(KeyKind::EcdsaP384),

@@ -124,15 +124,15 @@ impl KeyObject {
         Ok(object)
     }
 
-    pub(super) fn id(&self) -> &[u8] {
+    pub(crate) fn id(&self) -> &[u8] {
         &self.id
     }
 
-    pub(super) fn label(&self) -> &[u8] {
+    pub(crate) fn label(&self) -> &[u8] {
         &self.label
     }
 
-    pub(super) fn key_type(&self) -> Option<KeyType> {
+    pub(crate) fn key_type(&self) -> Option<KeyType> {
         self.key_type
     }
 
@@ -146,7 +146,7 @@ impl KeyObject {
         self.attributes.iter().any(always)
     }
 
-    pub(super) fn attributes(&self) -> &[Attribute] {
+    pub(crate) fn attributes(&self) -> &[Attribute] {
         &self.attributes
     }
 
@@ -218,7 +218,7 @@ impl KeyObject {
     }
 
     /// Refuses keys that are not for signing.
-    fn check_use(&self, key: &str) -> Result<(), HsmError> {
+    pub(crate) fn check_use(&self, key: &str) -> Result<(), HsmError> {
         let unsupported = |reason: &str| {
             Err(HsmError::KeyUnsupported {
                 key: key.to_owned(),

@@ -75,15 +75,31 @@ pub(super) fn certify(
 }
 
 /// Signs random bytes with the best scheme of the key and verifies them under `spki`.
-fn prove(key: &Key, spki: &[u8]) -> Result<(), HsmError> {
+pub(crate) fn prove(key: &Key, spki: &[u8]) -> Result<(), HsmError> {
     let offered = SCHEMES.map(|(scheme, _)| scheme);
-    let signer = key.signing_key().choose_scheme(&offered);
+    match key.signing_key().choose_scheme(&offered) {
+        Some(signer) => prove_signer(key, &*signer, spki),
+        None => Err(HsmError::ProofFailed {
+            key: key.info().uri.clone(),
+        }),
+    }
+}
+
+/// Signs random bytes with every scheme that the key offers and verifies them.
+pub(crate) fn prove_all(key: &Key) -> Vec<(SignatureScheme, Result<(), HsmError>)> {
+    let signers = SCHEMES.iter().filter_map(|(scheme, _)| {
+        let signer = key.signing_key().choose_scheme(&[*scheme])?;
+        Some((*scheme, prove_signer(key, &*signer, key.spki())))
+    });
+    signers.collect()
+}
+
+fn prove_signer(key: &Key, signer: &dyn Signer, spki: &[u8]) -> Result<(), HsmError> {
     let failed = || HsmError::ProofFailed {
         key: key.info().uri.clone(),
     };
-    let signer = signer.ok_or_else(failed)?;
     let message = message()?;
-    let signature = sign(&*signer, &message)?;
+    let signature = sign(signer, &message)?;
     verify(signer.scheme(), spki, &message, &signature).map_err(|()| failed())
 }
 

@@ -127,22 +127,7 @@ impl Queue {
         let queued = Instant::now();
         let due = due.unwrap_or(queued + self.bounds.time_to_live);
         let mut state = self.lock();
-        if !state.open {
-            return Err(self.closed());
-        }
-        if !state.mode.takes_work() {
-            return Err(self.away(&state.mode));
-        }
-        if state.waiting.len() >= self.capacity(&state) {
-            // Clients that gave up must not keep others out.
-            state.waiting.retain(|job| job.receipt.ticket.is_wanted());
-            if state.waiting.len() >= self.capacity(&state) {
-                self.counters.rejected();
-                return Err(HsmError::QueueFull {
-                    token: self.bounds.name.clone(),
-                });
-            }
-        }
+        self.take(&mut state)?;
         let (ticket, pending) = Ticket::issue();
         let receipt = Receipt {
             ticket,
@@ -162,10 +147,30 @@ impl Queue {
         Ok(pending)
     }
 
-    /// Whether a signature that came now would be refused at once.
-    pub(super) fn is_full(&self) -> bool {
-        let state = self.lock();
-        !state.mode.takes_work() || state.waiting.len() >= self.capacity(&state)
+    /// Whether work that comes now is taken; a refusal is counted as one of [`Queue::submit`].
+    pub(super) fn admit(&self) -> Result<(), HsmError> {
+        let mut state = self.lock();
+        self.take(&mut state)
+    }
+
+    fn take(&self, state: &mut State) -> Result<(), HsmError> {
+        if !state.open {
+            return Err(self.closed());
+        }
+        if !state.mode.takes_work() {
+            return Err(self.away(&state.mode));
+        }
+        if state.waiting.len() >= self.capacity(state) {
+            // Clients that gave up must not keep others out.
+            state.waiting.retain(|job| job.receipt.ticket.is_wanted());
+            if state.waiting.len() >= self.capacity(state) {
+                self.counters.rejected();
+                return Err(HsmError::QueueFull {
+                    token: self.bounds.name.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// What a session thread does next; blocks until there is something.

@@ -8,9 +8,13 @@
     reason = "a test ends where what it relies on does not hold"
 )]
 
+mod backups;
+mod certificates;
 mod harness;
+mod imports;
 mod keys;
 mod login;
 mod outage;
 mod rehearsal;
 mod steps;
+mod tools;
