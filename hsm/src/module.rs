@@ -169,6 +169,16 @@ impl Module {
         }
     }
 
+    /// `C_OpenSession`. Read-only is enough to find keys and to sign; AWS CloudHSM has only sessions that write.
+    pub(crate) fn open_session(&self, slot: Slot) -> Result<Session, HsmError> {
+        match self.pkcs11.open_ro_session(slot) {
+            Err(Error::Pkcs11(RvError::FunctionFailed, _)) => {
+                Ok(self.pkcs11.open_rw_session(slot)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
     /// Opens the anchor session of a token and logs the user in on it, if the token wants a login and
     /// nobody is logged in. At most one `C_Login`.
     pub(crate) fn log_in(
@@ -187,7 +197,7 @@ impl Module {
         }
         let anchor = match anchors.remove(&slot.id()) {
             Some(anchor) => anchor,
-            None => self.pkcs11.open_ro_session(slot)?,
+            None => self.open_session(slot)?,
         };
         let anchor = anchors.entry(slot.id()).or_insert(anchor);
         login::log_in(&self.path, anchor, info, credentials)

@@ -293,9 +293,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// `C_OpenSession`, read-only.
+    /// `C_OpenSession`.
     pub(crate) fn open(&self) -> Result<Session, HsmError> {
-        Ok(self.module.pkcs11().open_ro_session(self.slot)?)
+        self.module.open_session(self.slot)
     }
 
     /// Whether the token has the mechanism (`C_GetMechanismList`).

@@ -164,6 +164,20 @@ fn all_there(schema: &Schema, values: &[&toml::Value], path: &str) {
     }
 }
 
+#[test]
+fn the_samples_for_vendors_load() {
+    let page = text_of("../docs/HSM.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let samples: String = blocks
+        .filter_map(|block| block.split("```").next())
+        .collect();
+    assert!(samples.matches("[hsm.").count() >= 10, "{samples}");
+    let named = GOOD.replace("object=api\"", "object=api\", hsm = \"main\"");
+    let spare = "[hsm.spare]\nsigner = \"s\"\n";
+    let config = good(&format!("{named}{samples}{spare}"));
+    assert_eq!(config.hsm_groups.len(), 1);
+}
+
 /// The tables of the vocabulary: heading in the reference, place in the schema.
 const TABLES: [(&str, &str); 17] = [
     ("Top level", ""),

@@ -10,6 +10,13 @@ use crate::server::Server;
 /// Runs the gateway in the foreground.
 pub(super) fn run(path: &Path) -> Exit {
     raise_descriptor_limit();
+    // Before a PIN or a session key is in memory. What hardens fails only on kernels that know no such thing.
+    if let Err(error) = portcullis_hsm::signer::harden() {
+        return complain(
+            format_args!("cannot forbid core dumps: {error}"),
+            Exit::Failed,
+        );
+    }
     let level = match portcullis_config::Config::load(path) {
         Ok((config, _)) => config.log.level,
         Err(errors) => return complain(errors.render(super::colored()), Exit::Config),

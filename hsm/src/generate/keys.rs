@@ -102,15 +102,14 @@ fn generate(
     for half in [&mut public, &mut private] {
         half.extend(names(label, &id));
     }
-    let make = |public_uses: &[Attribute]| {
-        let public = [&public[..], public_uses].concat();
-        writer
-            .session
-            .generate_key_pair(&mechanism, &public, &private)
+    let make = |uses: &[Attribute]| {
+        let public = [&public[..], uses].concat();
+        let session = &writer.session;
+        session.generate_key_pair(&mechanism, &public, &private)
     };
-    // tpm2-pkcs11 has one bit for verifying and decrypting, and another for signing and encrypting, so
-    // that no key of it fits both templates. Only what the private half may do is worth insisting on.
     let made = match make(&PUBLIC_USES) {
+        // tpm2-pkcs11 has one bit for verifying and decrypting, and another for signing and encrypting, so
+        // that no key of it fits both templates. Only what the private half may do is worth insisting on.
         Err(error) if refuses_template(&error) => make(&[]),
         made => made,
     };
@@ -132,7 +131,7 @@ pub(super) fn private_uses(extractable: Extractable) -> Vec<Attribute> {
     ]
 }
 
-/// What a public key may be used for. Anybody can do all of it elsewhere who has the public key.
+/// What the public half may do. Anybody can do all of it elsewhere who has the public key.
 const PUBLIC_USES: [Attribute; 3] = [
     Attribute::Verify(true),
     Attribute::Encrypt(false),
@@ -156,12 +155,10 @@ fn refuses_template(error: &Error) -> bool {
 /// The public key object of a SubjectPublicKeyInfo, without its names; `None` if it is none of this kind.
 pub(super) fn public_object(kind: KeyKind, spki: &[u8]) -> Option<Vec<Attribute>> {
     let bits = der::public_key_bits(spki)?;
-    let mut template = vec![
-        Attribute::Private(false),
-        Attribute::Class(ObjectClass::PUBLIC_KEY),
-        Attribute::KeyType(key_type(kind)),
-    ];
+    let mut template = vec![Attribute::Private(false)];
     template.extend(PUBLIC_USES);
+    template.push(Attribute::Class(ObjectClass::PUBLIC_KEY));
+    template.push(Attribute::KeyType(key_type(kind)));
     if let KeyKind::Rsa { .. } = kind {
         let mut numbers = Reader::new(bits).sequence()?;
         template.push(Attribute::Modulus(numbers.unsigned()?.to_vec()));

@@ -83,8 +83,7 @@ impl Local {
 
     fn open_at(&self, place: Place, inside: Inside) -> Result<Session, HsmError> {
         let pkcs11 = place.module.pkcs11();
-        // Read-only is enough to find keys and to sign.
-        let session = pkcs11.open_ro_session(place.slot)?;
+        let session = place.module.open_session(place.slot)?;
         let state = session.get_session_info()?.session_state();
         if !matches!(state, SessionState::RoUser | SessionState::RwUser) {
             // Read now: the flags tell how many PIN tries are left.

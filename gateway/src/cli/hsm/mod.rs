@@ -17,6 +17,7 @@ mod keygen;
 mod list;
 mod modules;
 mod probe;
+mod serve;
 mod status;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -69,6 +70,8 @@ enum HsmCommand {
     Status(status::Status),
     /// Measure signatures a second by number of sessions, and recommend one.
     Bench(bench::Bench),
+    /// Sign for gateways, as a process of its own that has the library loaded and the PIN.
+    Serve(serve::Serve),
     /// The tokens of a module, for `modules`: in a process of its own, for a module may crash or hang.
     #[command(hide = true)]
     Probe(probe::Probe),
@@ -92,6 +95,7 @@ struct Report {
 impl Hsm {
     pub(super) fn run(self) -> Exit {
         let outcome = match self.command {
+            HsmCommand::Serve(serve) => return serve.run(),
             HsmCommand::Modules(modules) => modules.run(),
             HsmCommand::List(list) => list.run(),
             HsmCommand::Init(init) => init.run(),
