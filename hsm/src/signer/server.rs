@@ -145,10 +145,10 @@ fn serve_connection(link: &Link, stream: UnixStream) -> io::Result<()> {
     frames.send(&Reply::Opened)?;
     let mut keys = HashMap::new();
     while let Some(ask) = frames.receive()? {
-        let reply = answer(&mut session, &mut keys, ask);
-        frames.send(reply.as_ref().unwrap_or_else(|failed| failed))?;
-        if reply.is_err() {
-            break; // A session that returned an error is never used again.
+        match answer(&mut session, &mut keys, ask) {
+            Ok(reply) => frames.send(&reply)?,
+            // A session that returned an error is never used again.
+            Err(error) => return frames.send(&Reply::failed(&error)),
         }
     }
     Ok(())
@@ -158,9 +158,9 @@ fn answer(
     session: &mut Session,
     keys: &mut HashMap<u64, Arc<KeyName>>,
     ask: Ask,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, HsmError> {
     let uri = |text: String| text.parse::<Pkcs11Uri>().map_err(HsmError::from);
-    let reply = match ask {
+    match ask {
         Ask::Describe => session.describe().map(Reply::Described),
         Ask::Find(text) => uri(text)
             .and_then(|uri| session.find(&uri))
@@ -197,8 +197,7 @@ fn answer(
             )),
         },
         Ask::Restart => process::exit(RESTART),
-    };
-    reply.map_err(|error| Reply::failed(&error))
+    }
 }
 
 /// Counts connections.
