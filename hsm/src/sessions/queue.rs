@@ -16,7 +16,8 @@ use crate::link::{Session, SignRequest};
 use crate::stats::{Counters, TokenStats};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 
-/// How long dropping a token waits for its idle threads. They need microseconds.
+/// How long dropping a token waits for its threads. They need microseconds; a thread that is inside the module
+/// when the process ends can crash there, for the library is taken down around it.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Signatures that may wait before the token's rate is known.
@@ -368,7 +369,7 @@ impl Queue {
         }
         let end = Instant::now() + CLOSE_WAIT;
         let mut state = self.lock();
-        while state.seats.any_idle() && Instant::now() < end {
+        while state.seats.any_leaving() && Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
             state = wait_timeout(&self.changed, state, left);
         }

@@ -95,10 +95,11 @@ impl Seats {
         self.seats.iter().filter(hung).count() + self.abandoned
     }
 
-    pub(super) fn any_idle(&self) -> bool {
-        self.seats
-            .iter()
-            .any(|(seat, _)| matches!(seat, Seat::Idle))
+    /// Threads that will have left in a moment: not inside a call for a job, and not hung.
+    pub(super) fn any_leaving(&self) -> bool {
+        let leaving =
+            |(seat, _): &(Seat, _)| matches!(seat, Seat::Idle | Seat::Resting | Seat::Between(_));
+        self.seats.iter().any(leaving)
     }
 
     /// The jobs in flight.
