@@ -11,6 +11,7 @@ mod keeper;
 mod mode;
 mod queue;
 mod seats;
+mod threads;
 mod ticket;
 mod tune;
 mod worker;
@@ -33,6 +34,7 @@ use crate::token::{QueueBound, Sessions, TokenSettings};
 pub(crate) use canary::Canary;
 pub use mode::TokenState;
 use queue::{Bounds, Queue, Work};
+use threads::Threads;
 pub(crate) use ticket::Pending;
 
 /// Session threads before the token's rate is measured: one may hang, the other goes on.
@@ -69,6 +71,7 @@ struct Core {
     restart_first: AtomicBool,
     /// Tries that run.
     probes: AtomicUsize,
+    threads: Threads,
     /// The number of sessions was measured.
     tuned: AtomicBool,
 }
@@ -100,6 +103,7 @@ impl Pool {
             description: OnceLock::new(),
             restart_first: AtomicBool::new(false),
             probes: AtomicUsize::new(0),
+            threads: Threads::default(),
             tuned: AtomicBool::new(false),
         });
         let inner = Arc::clone(&core);
@@ -200,6 +204,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.core.queue.close();
         keeper::wait_for_probes(&self.core);
+        self.core.threads.join_those_that_left();
     }
 }
 

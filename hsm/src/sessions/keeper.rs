@@ -152,9 +152,12 @@ fn check(core: &Arc<Core>) {
 fn start_session_thread(core: &Arc<Core>, seat: usize) {
     let inner = Arc::clone(core);
     let name = format!("hsm-session-{seat}");
-    let started = thread::Builder::new()
-        .name(name)
-        .spawn(move || worker::run(&inner, seat));
+    let ended = Arc::clone(core);
+    let started = core.threads.start(
+        name,
+        move || worker::run(&inner, seat),
+        move || ended.queue.leave(seat),
+    );
     if let Err(error) = started {
         core.queue.leave(seat);
         core.queue
@@ -166,16 +169,18 @@ fn start_session_thread(core: &Arc<Core>, seat: usize) {
 fn start_probe(core: &Arc<Core>) {
     let inner = Arc::clone(core);
     core.probes.fetch_add(1, Ordering::Relaxed);
-    let started = thread::Builder::new()
-        .name("hsm-probe".to_owned())
-        .spawn(move || {
-            let _counted = Probing(&inner);
-            let outcome = match inner.probes_allowed() {
-                true => probe(&inner),
-                false => Err(HsmError::Interface("its calls hang".to_owned())),
-            };
-            inner.queue.tried(outcome, inner.recovery, jitter());
-        });
+    let ended = Arc::clone(core);
+    let work = move || {
+        let outcome = match inner.probes_allowed() {
+            true => probe(&inner),
+            false => Err(HsmError::Interface("its calls hang".to_owned())),
+        };
+        inner.queue.tried(outcome, inner.recovery, jitter());
+    };
+    let gone = move || {
+        ended.probes.fetch_sub(1, Ordering::Relaxed);
+    };
+    let started = core.threads.start("hsm-probe".to_owned(), work, gone);
     if let Err(error) = started {
         core.probes.fetch_sub(1, Ordering::Relaxed);
         let error = HsmError::Thread(error.to_string());
@@ -226,15 +231,6 @@ fn jitter() -> u8 {
     // Without random numbers the pause is just a little longer.
     let _ = rand::fill(&mut byte);
     byte[0]
-}
-
-/// A probe that was counted when it was started, so that those that hang stay few.
-struct Probing<'a>(&'a Core);
-
-impl Drop for Probing<'_> {
-    fn drop(&mut self) {
-        self.0.probes.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Waits, bounded, until no probe is inside the module: see the end of a token.

@@ -20,6 +20,9 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 /// when the process ends can crash there, for the library is taken down around it.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
+/// The same for threads that may have done their job, or may hang.
+const ANSWERED_WAIT: Duration = Duration::from_millis(200);
+
 /// Signatures that may wait before the token's rate is known.
 const QUEUE_UNMEASURED: usize = 1024;
 
@@ -367,10 +370,18 @@ impl Queue {
         for receipt in orphans {
             receipt.ticket.answer(Err(self.closed()));
         }
-        let end = Instant::now() + CLOSE_WAIT;
+        let begun = Instant::now();
         let mut state = self.lock();
-        while state.seats.any_leaving() && Instant::now() < end {
-            let left = end.saturating_duration_since(Instant::now());
+        loop {
+            let limit = match (state.seats.any_leaving(), state.seats.any_answered()) {
+                (true, _) => CLOSE_WAIT,
+                (false, true) => ANSWERED_WAIT,
+                (false, false) => return,
+            };
+            let left = limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
             state = wait_timeout(&self.changed, state, left);
         }
     }

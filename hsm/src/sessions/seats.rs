@@ -95,6 +95,15 @@ impl Seats {
         self.seats.iter().filter(hung).count() + self.abandoned
     }
 
+    /// Threads whose job was answered: they leave in a moment, unless the answer was that they hang.
+    pub(super) fn any_answered(&self) -> bool {
+        let answered = |(seat, _): &(Seat, _)| match seat {
+            Seat::Busy(receipt, _) => !receipt.is_wanted(),
+            _ => false,
+        };
+        self.seats.iter().any(answered)
+    }
+
     /// Threads that will have left in a moment: not inside a call for a job, and not hung.
     pub(super) fn any_leaving(&self) -> bool {
         let leaving =

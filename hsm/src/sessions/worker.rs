@@ -36,8 +36,6 @@ pub(super) fn run(core: &Arc<Core>, seat: usize) {
             }
         }
     }
-    drop(session);
-    core.queue.leave(seat);
 }
 
 /// Signs; where the session turns out to be lost, once more on a fresh one, for nothing was asked of the key.
