@@ -18,7 +18,11 @@ pub(crate) struct Vault {
 impl Vault {
     /// With a fresh key.
     pub(crate) async fn new() -> Self {
-        let desk = Desk::new().await;
+        Self::in_token_of(Desk::new().await).await
+    }
+
+    /// With a fresh key, in the token that a desk has already.
+    pub(crate) async fn in_token_of(desk: Desk) -> Self {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         Self::holding(desk, key).await
     }
@@ -57,10 +61,15 @@ impl Vault {
     /// The site `localhost` with the key `api`, which `hsm`, a token or a group, holds.
     pub(crate) fn site(&self, hsm: &str) -> Site {
         let chain = self.desk.path("chain.pem");
-        Site::new("localhost").certificate(&format!(
+        self.site_of(&format!(
             "{{ chain = '{}', key = 'pkcs11:object=api;type=private', hsm = '{hsm}' }}",
             chain.display()
         ))
+    }
+
+    /// The site `localhost` with another certificate of this token.
+    pub(crate) fn site_of(&self, certificate: &str) -> Site {
+        Site::new("localhost").certificate(certificate)
     }
 
     /// A gateway that finds this store, and remembers refused PINs beside it.

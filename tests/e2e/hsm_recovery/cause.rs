@@ -140,8 +140,8 @@ impl Stage {
         match self.cause {
             Cause::ServerKilled => self.server = Some(P11Server::start(&self.vault).await),
             Cause::FolderVanished => self.move_folder("elsewhere", "tokens"),
-            // They were closed once and for all; that others may be opened was never in doubt.
-            Cause::SessionsClosed => {}
+            // Others may be opened at any time, so it begins and ends at once: here once more.
+            Cause::SessionsClosed => self.faults.set("dead_sessions = 2\n"),
             _ => self.faults.set(""),
         }
     }
