@@ -16,7 +16,7 @@ use crate::link::{Session, SignRequest};
 use crate::stats::{Counters, TokenStats};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 
-/// How long dropping a token waits for its idle threads. They need microseconds.
+/// How long dropping a token waits for threads that end by themselves. They need microseconds.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Signatures that may wait before the token's rate is known.
@@ -95,6 +95,11 @@ pub(super) struct State {
 impl Receipt {
     pub(super) fn is_wanted(&self) -> bool {
         self.ticket.is_wanted() && Instant::now() < self.due
+    }
+
+    /// Whether somebody waits for the answer still.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.ticket.is_wanted()
     }
 }
 
@@ -354,20 +359,24 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.open = false;
-        let mut orphans: Vec<Receipt> = state.waiting.drain(..).map(|job| job.receipt).collect();
-        orphans.extend(state.seats.busy().cloned());
+        let unbegun: Vec<Job> = state.waiting.drain(..).collect();
         drop(state);
         self.work.notify_all();
         self.keeper.notify_all();
         self.changed.notify_all();
-        for receipt in orphans {
-            receipt.ticket.answer(Err(self.closed()));
+        for job in unbegun {
+            job.receipt.ticket.answer(Err(self.closed()));
         }
         let end = Instant::now() + CLOSE_WAIT;
         let mut state = self.lock();
-        while state.seats.any_idle() && Instant::now() < end {
+        while state.seats.any_leaving() && Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
             state = wait_timeout(&self.changed, state, left);
+        }
+        let orphans: Vec<Receipt> = state.seats.busy().cloned().collect();
+        drop(state);
+        for receipt in orphans {
+            receipt.ticket.answer(Err(self.closed()));
         }
     }
 

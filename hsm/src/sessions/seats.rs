@@ -82,10 +82,14 @@ impl Seats {
         self.seats.iter().filter(hung).count() + self.abandoned
     }
 
-    pub(super) fn any_idle(&self) -> bool {
-        self.seats
-            .iter()
-            .any(|(seat, _)| matches!(seat, Seat::Idle))
+    /// Whether a thread is about to end once the token is closed: it waits, it opens or closes its session, or
+    /// its job was answered already. One whose call somebody waits for may take long.
+    pub(super) fn any_leaving(&self) -> bool {
+        self.seats.iter().any(|(seat, _)| match seat {
+            Seat::Vacant | Seat::WrittenOff => false,
+            Seat::Idle | Seat::Resting | Seat::Between(_) => true,
+            Seat::Busy(receipt, _) => !receipt.is_awaited(),
+        })
     }
 
     /// The jobs in flight.
