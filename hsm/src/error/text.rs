@@ -22,11 +22,6 @@ impl fmt::Display for HsmError {
                 write!(f, "{function} failed: {}", code_name(code))
             }
             HsmError::Interface(what) => write!(f, "the PKCS#11 module misbehaves: {what}"),
-            HsmError::KeyExtractable { key } => write!(
-                f,
-                "the private key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
-                 that cannot, or allow this one by name"
-            ),
             HsmError::GroupKeysDiffer { group, key } => write!(
                 f,
                 "the members of hsm group `{group}` hold different keys as `{key}`: all must hold the same \
@@ -74,7 +69,8 @@ impl fmt::Display for HsmError {
             | HsmError::PinWrong { .. }
             | HsmError::PinTriesLow { .. }
             | HsmError::PinUnusable { .. } => self.fmt_pin(f),
-            HsmError::TokenSelection { .. }
+            HsmError::KeyExtractable { .. }
+            | HsmError::TokenSelection { .. }
             | HsmError::KeySelection { .. }
             | HsmError::ObjectSelection { .. }
             | HsmError::KeyStays { .. }
@@ -130,6 +126,11 @@ impl HsmError {
                 write!(f, "exactly one {what} must fit `{wanted}`; ")?;
                 list(f, &format!("{what}s"), candidates)
             }
+            HsmError::KeyExtractable { key } => write!(
+                f,
+                "the private key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
+                 that cannot, or allow this one by name"
+            ),
             HsmError::KeyStays { key } => write!(
                 f,
                 "the private key `{key}` cannot leave its token (CKA_EXTRACTABLE is false), so it cannot \

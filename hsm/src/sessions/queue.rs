@@ -72,8 +72,6 @@ pub(super) struct Bounds {
 pub(super) struct Queue {
     pub(super) bounds: Bounds,
     state: Mutex<State>,
-    /// Session threads wait for work, or for the token.
-    work: Condvar,
     /// The keeper waits for the next moment.
     keeper: Condvar,
     /// Whoever waits for the first outcome, or for threads to leave.
@@ -84,8 +82,9 @@ pub(super) struct Queue {
 pub(super) struct State {
     waiting: VecDeque<Job>,
     pub(super) seats: Seats,
-    /// Threads blocked on `work` with a session: only they need a wake-up.
-    idle: usize,
+    /// Threads that wait for work with a session, the one that worked last at the end. It is woken first: its
+    /// caches and those of its session are warm, and a token that is not busy keeps one core busy, not many.
+    idle: Vec<usize>,
     /// Session threads wanted.
     pub(super) wanted: usize,
     pub(super) mode: Mode,
@@ -110,12 +109,11 @@ impl Queue {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 seats: Seats::default(),
-                idle: 0,
+                idle: Vec::new(),
                 wanted,
                 mode: Mode::new(Instant::now()),
                 open: true,
             }),
-            work: Condvar::new(),
             keeper: Condvar::new(),
             changed: Condvar::new(),
             counters: Counters::default(),
@@ -144,10 +142,10 @@ impl Queue {
         let later = earlier.take_while(|job| job.receipt.due > due).count();
         let at = state.waiting.len() - later;
         state.waiting.insert(at, Job { work, receipt });
-        let wake = state.idle > 0;
+        let wake = state.idle.pop().map(|seat| state.seats.bell(seat));
         drop(state);
-        if wake {
-            self.work.notify_one();
+        if let Some(bell) = wake {
+            bell.notify_one();
         }
         Ok(pending)
     }
@@ -182,6 +180,7 @@ impl Queue {
     pub(super) fn next(&self, seat: usize, has_session: bool) -> Next {
         let mut state = self.lock();
         loop {
+            state.idle.retain(|idle| *idle != seat);
             if !state.open || state.seats.live() > state.wanted {
                 state.seats.set(seat, Seat::Between(Instant::now()));
                 return Next::End;
@@ -216,9 +215,11 @@ impl Queue {
             if !state.seats.set(seat, rest) {
                 return Next::End;
             }
-            state.idle += usize::from(has_session);
-            state = wait(&self.work, state);
-            state.idle -= usize::from(has_session);
+            if has_session {
+                state.idle.push(seat);
+            }
+            let bell = state.seats.bell(seat);
+            state = wait(&bell, state);
         }
     }
 
@@ -264,8 +265,8 @@ impl Queue {
         if self.counters.strike() >= STRIKES || decisive {
             let mut state = self.lock();
             if state.mode.failed(Instant::now(), error.clone()) {
+                state.seats.ring_all();
                 drop(state);
-                self.work.notify_all();
                 self.keeper.notify_all();
             }
         }
@@ -304,8 +305,8 @@ impl Queue {
             false => state.waiting.drain(..).collect(),
         };
         let away = self.away(&state.mode);
+        state.seats.ring_all();
         drop(state);
-        self.work.notify_all();
         self.changed.notify_all();
         self.keeper.notify_all();
         for job in refused {
@@ -341,8 +342,10 @@ impl Queue {
 
     /// Changes how many session threads there are; the keeper starts those that are missing.
     pub(super) fn resize(&self, wanted: usize) {
-        self.lock().wanted = wanted;
-        self.work.notify_all();
+        let mut state = self.lock();
+        state.wanted = wanted;
+        state.seats.ring_all();
+        drop(state);
         self.keeper.notify_all();
     }
 
@@ -360,8 +363,8 @@ impl Queue {
         let mut state = self.lock();
         state.open = false;
         let unbegun: Vec<Job> = state.waiting.drain(..).collect();
+        state.seats.ring_all();
         drop(state);
-        self.work.notify_all();
         self.keeper.notify_all();
         self.changed.notify_all();
         for job in unbegun {

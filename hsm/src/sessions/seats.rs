@@ -1,10 +1,10 @@
 //! What each session thread does, since when, and which of them hang.
 
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::Receipt;
+use crate::sync::{Arc, Condvar};
 
 /// What a session thread does. The thread writes it down before each call that may block.
 pub(super) enum Seat {
@@ -26,6 +26,8 @@ pub(super) enum Seat {
 #[derive(Default)]
 pub(super) struct Seats {
     seats: Vec<(Seat, Option<Arc<UnixStream>>)>,
+    /// What each thread waits on, by seat.
+    bells: Vec<Arc<Condvar>>,
     /// Written off since the last restart and ended by force: their calls still hang in the signer.
     abandoned: usize,
 }
@@ -39,10 +41,21 @@ impl Seats {
             .position(|(seat, _)| matches!(seat, Seat::Vacant));
         let index = vacant.unwrap_or_else(|| {
             self.seats.push((Seat::Vacant, None));
+            self.bells.push(Arc::default());
             self.seats.len() - 1
         });
         self.seats[index] = (Seat::Between(now), None);
         index
+    }
+
+    /// What wakes a thread.
+    pub(super) fn bell(&self, index: usize) -> Arc<Condvar> {
+        Arc::clone(&self.bells[index])
+    }
+
+    /// Wakes every thread: the token, or how many there shall be, has changed.
+    pub(super) fn ring_all(&self) {
+        self.bells.iter().for_each(|bell| bell.notify_all());
     }
 
     /// Notes what a thread does now. Tells whether it may go on: one that was written off may not.

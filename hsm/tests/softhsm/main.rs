@@ -10,6 +10,8 @@
 
 mod backups;
 mod certificates;
+#[cfg(feature = "exams")]
+mod figures;
 mod harness;
 mod imports;
 mod keys;

@@ -256,7 +256,7 @@ fn measure(mut call: impl FnMut()) -> (Duration, Duration) {
 }
 
 /// User and system time of this process, fields 14 and 15 of `/proc/self/stat`, in ticks of 10 ms.
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit_once(") ").unwrap().1;
     let ticks = after_name.split(' ').skip(11).take(2);

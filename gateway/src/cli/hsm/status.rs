@@ -103,10 +103,9 @@ fn ask(address: SocketAddr) -> anyhow::Result<String> {
     let mut tcp = TcpStream::connect_timeout(&address, TIMEOUT)?;
     tcp.set_read_timeout(Some(TIMEOUT))?;
     tcp.set_write_timeout(Some(TIMEOUT))?;
-    write!(
-        tcp,
-        "GET /readyz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one piece: who answers before all was written would close on the rest, and the answer were lost.
+    let request = format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes())?;
     let mut answer = String::new();
     tcp.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {
@@ -190,9 +189,13 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
             let (mut tcp, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let read = tcp.read(&mut request).unwrap();
-            assert!(request[..read].starts_with(b"GET /readyz HTTP/1.0\r\n"));
+            let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let read = tcp.read(&mut piece).unwrap();
+                assert!(read > 0, "the request ended early");
+                request.extend_from_slice(&piece[..read]);
+            }
+            assert!(request.starts_with(b"GET /readyz HTTP/1.0\r\n"));
             tcp.write_all(answer.as_bytes()).unwrap();
         });
         url
