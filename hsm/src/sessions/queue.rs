@@ -96,9 +96,9 @@ impl Receipt {
         self.ticket.is_wanted() && Instant::now() < self.due
     }
 
-    /// Whether somebody waits for the answer still.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.ticket.is_wanted()
+    /// Whether the answer was given, or is not wanted any more, in time: what was ended by its deadline may hang.
+    pub(super) fn is_done(&self) -> bool {
+        !self.ticket.is_wanted() && Instant::now() < self.due
     }
 }
 
