@@ -17,7 +17,7 @@ const TURNED_AWAY: usize = 5_000;
 /// A refusal is quicker than this.
 const REFUSED_WITHIN: Duration = Duration::from_millis(50);
 /// What a client that waits for its signature may cost at most.
-const BOUND_KIB: u64 = 40;
+const BOUND_KIB: u64 = 64;
 /// What thousands of refusals may leave behind: an allocator's slack.
 const GROWTH_KIB: u64 = 4 * 1024;
 
