@@ -7,6 +7,7 @@ use portcullis_bench::echo::Echo;
 
 use crate::harness::{Clients, Gateway, Signer, assert_quick, until};
 use crate::hsm_recovery::cause::{Cause, Stage};
+use crate::hsm_recovery::told_that_it_is_down;
 
 #[tokio::test]
 async fn no_handshake_fails_while_the_p11_kit_server_of_one_member_is_killed() {
@@ -62,11 +63,7 @@ async fn one_member_goes_and_returns(cause: Cause) {
     match cause {
         Cause::SessionsClosed | Cause::OneInAHundredFails => stage.felt(&gateway).await,
         _ => {
-            until("the other member signs alone", async || {
-                let (_, body) = gateway.probe("/readyz").await;
-                body.contains("\"state\":\"away\"").then_some(())
-            })
-            .await;
+            told_that_it_is_down(&gateway).await;
             clients.more_handshakes(20).await;
             let after = signatures(&gateway, "spare").await;
             assert!(after >= before + 10.0, "{before} to {after}");
