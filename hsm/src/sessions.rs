@@ -199,8 +199,9 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// Ends the session threads. Waits, bounded, for those that are idle, so that their sessions are
-    /// closed when this returns; a thread inside a call of the module ends by itself after it.
+    /// Ends the session threads. Waits, bounded, for those that are not inside a signature, so that their
+    /// sessions are closed when this returns: libraries crash where the process ends while one is being closed.
+    /// A thread inside a call of the module ends by itself after it.
     fn drop(&mut self) {
         self.core.queue.close();
         keeper::wait_for_probes(&self.core);

@@ -1,12 +1,10 @@
 //! `portcullis hsm ...` through the real binary, against SoftHSM, read by openssl and pkcs11-tool.
 
-mod desk;
 mod machine;
 
 use serde_json::json;
 
-use crate::harness::{SHIM, Token};
-use desk::{Desk, text};
+use crate::harness::{Desk, SHIM, Token, text};
 
 #[tokio::test]
 async fn every_refusal_has_its_exit_code() {

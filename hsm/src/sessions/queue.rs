@@ -16,12 +16,8 @@ use crate::link::{Session, SignRequest};
 use crate::stats::{Counters, TokenStats};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 
-/// How long dropping a token waits for its threads. They need microseconds; a thread that is inside the module
-/// when the process ends can crash there, for the library is taken down around it.
+/// How long dropping a token waits for threads that end by themselves. They need microseconds.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-
-/// The same for threads that may have done their job, or may hang.
-const ANSWERED_WAIT: Duration = Duration::from_millis(200);
 
 /// Signatures that may wait before the token's rate is known.
 const QUEUE_UNMEASURED: usize = 1024;
@@ -98,6 +94,11 @@ pub(super) struct State {
 impl Receipt {
     pub(super) fn is_wanted(&self) -> bool {
         self.ticket.is_wanted() && Instant::now() < self.due
+    }
+
+    /// Whether the answer was given, or is not wanted any more, in time: what was ended by its deadline may hang.
+    pub(super) fn is_done(&self) -> bool {
+        !self.ticket.is_wanted() && Instant::now() < self.due
     }
 }
 
@@ -361,28 +362,24 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.open = false;
-        let mut orphans: Vec<Receipt> = state.waiting.drain(..).map(|job| job.receipt).collect();
-        orphans.extend(state.seats.busy().cloned());
+        let unbegun: Vec<Job> = state.waiting.drain(..).collect();
         state.seats.ring_all();
         drop(state);
         self.keeper.notify_all();
         self.changed.notify_all();
+        for job in unbegun {
+            job.receipt.ticket.answer(Err(self.closed()));
+        }
+        let end = Instant::now() + CLOSE_WAIT;
+        let mut state = self.lock();
+        while state.seats.any_leaving() && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            state = wait_timeout(&self.changed, state, left);
+        }
+        let orphans: Vec<Receipt> = state.seats.busy().cloned().collect();
+        drop(state);
         for receipt in orphans {
             receipt.ticket.answer(Err(self.closed()));
-        }
-        let begun = Instant::now();
-        let mut state = self.lock();
-        loop {
-            let limit = match (state.seats.any_leaving(), state.seats.any_answered()) {
-                (true, _) => CLOSE_WAIT,
-                (false, true) => ANSWERED_WAIT,
-                (false, false) => return,
-            };
-            let left = limit.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            state = wait_timeout(&self.changed, state, left);
         }
     }
 

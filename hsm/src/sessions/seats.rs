@@ -95,20 +95,14 @@ impl Seats {
         self.seats.iter().filter(hung).count() + self.abandoned
     }
 
-    /// Threads whose job was answered: they leave in a moment, unless the answer was that they hang.
-    pub(super) fn any_answered(&self) -> bool {
-        let answered = |(seat, _): &(Seat, _)| match seat {
-            Seat::Busy(receipt, _) => !receipt.is_wanted(),
-            _ => false,
-        };
-        self.seats.iter().any(answered)
-    }
-
-    /// Threads that will have left in a moment: not inside a call for a job, and not hung.
+    /// Whether a thread is about to end once the token is closed: it waits, it opens or closes its session, or
+    /// its job is done. One that is inside a call may take long.
     pub(super) fn any_leaving(&self) -> bool {
-        let leaving =
-            |(seat, _): &(Seat, _)| matches!(seat, Seat::Idle | Seat::Resting | Seat::Between(_));
-        self.seats.iter().any(leaving)
+        self.seats.iter().any(|(seat, _)| match seat {
+            Seat::Vacant | Seat::WrittenOff => false,
+            Seat::Idle | Seat::Resting | Seat::Between(_) => true,
+            Seat::Busy(receipt, _) => receipt.is_done(),
+        })
     }
 
     /// The jobs in flight.
@@ -151,5 +145,26 @@ impl Seats {
     /// The signer process is a new one: nothing hangs in it.
     pub(super) fn restarted(&mut self) {
         self.abandoned = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Seat, Seats};
+
+    #[test]
+    fn closing_waits_for_who_closes_its_session_and_not_for_who_hangs() {
+        let mut seats = Seats::default();
+        assert!(!seats.any_leaving());
+        let (began, seat) = (Instant::now(), seats.take(Instant::now()));
+        assert!(seats.any_leaving(), "it opens its session");
+        assert!(seats.set(seat, Seat::Idle) && seats.any_leaving());
+        assert!(seats.set(seat, Seat::Between(began)) && seats.any_leaving());
+        seats.write_off(began + Duration::from_secs(1));
+        assert!(!seats.any_leaving(), "it hangs");
+        seats.leave(seat);
+        assert!(!seats.any_leaving());
     }
 }

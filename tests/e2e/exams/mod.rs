@@ -5,6 +5,7 @@
 
 mod bodies;
 mod connections;
+mod full_queue;
 mod slow_token;
 
 use std::fs;

@@ -26,7 +26,9 @@ pub(crate) struct GatewayBuilder {
     client_cert: Option<(String, String)>,
     sites: Vec<Site>,
     tables: String,
+    top: String,
     environment: Vec<(String, String)>,
+    under: Vec<String>,
 }
 
 /// A running gateway. It is killed when this is dropped.
@@ -47,7 +49,9 @@ impl Gateway {
             client_cert: None,
             sites: Vec::new(),
             tables: String::new(),
+            top: String::new(),
             environment: Vec::new(),
+            under: Vec::new(),
         }
     }
 
@@ -87,6 +91,19 @@ impl GatewayBuilder {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
         let value = value.as_ref().display().to_string();
         self.environment.push((name.to_owned(), value));
+        self
+    }
+
+    /// A program, with its arguments, that runs the gateway in its own place, such as `setpriv`.
+    pub(crate) fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// More keys that belong to no table, such as `state_dir = '...'`.
+    pub(crate) fn top(mut self, toml: &str) -> Self {
+        self.top.push_str(toml);
+        self.top.push('\n');
         self
     }
 
@@ -151,13 +168,13 @@ impl GatewayBuilder {
                 token.conf().display().to_string(),
             ));
         }
-        let process = Process::start(folder.path(), &environment).await;
+        let process = Process::start(folder.path(), &environment, &self.under).await;
         Gateway { process, folder }
     }
 
     /// Writes the configuration, and what it names, into `folder`; starts nothing.
     pub(crate) fn write(&self, folder: &Path) {
-        let mut toml = "workers = 2\n".to_owned();
+        let mut toml = "workers = 2\n".to_owned() + &self.top;
         toml += "[admin]\nbind = '127.0.0.1:0'\nsocket = './admin.sock'\n";
         toml += "[log]\naccess = './access.log'\nrefusals = './refusals.log'\n";
         let fallback = [Site::new("localhost")];

@@ -5,14 +5,17 @@
 
 mod client;
 mod connection;
+mod desk;
 mod gateway;
 mod keys;
 mod logs;
+mod outage;
 mod process;
 mod raw;
 mod site;
 mod token;
 pub(crate) mod tools;
+mod vault;
 mod verifier;
 
 use std::future::Future;
@@ -22,12 +25,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use client::{Client, Refused};
 pub(crate) use connection::{Connection, Response};
+pub(crate) use desk::{Desk, text};
 pub(crate) use gateway::{Gateway, GatewayBuilder};
 pub(crate) use keys::{CLIENT_CA_NAME, KeyKind, client_ca, client_leaf, server_ca};
+pub(crate) use outage::{Clients, assert_quick, first_handshake};
 pub(crate) use process::SHIM;
 pub(crate) use raw::{RawTls, status_of};
 pub(crate) use site::Site;
 pub(crate) use token::Token;
+pub(crate) use vault::{Signer, Vault};
 
 /// How long anything may take. Far more than it does take: two cores may be busy with a compiler.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -13,6 +13,8 @@ use super::keys::Keys;
 pub(crate) struct Site {
     hosts: Vec<String>,
     kinds: Vec<KeyKind>,
+    /// TOML of a certificate that the test made itself.
+    certificate: Option<String>,
     client_cert: Option<(String, String)>,
     upstream: Option<String>,
     lines: String,
@@ -25,6 +27,7 @@ impl Site {
         Self {
             hosts: vec![host.to_owned()],
             kinds: vec![KeyKind::P256],
+            certificate: None,
             client_cert: None,
             upstream: Some("echo".to_owned()),
             lines: String::new(),
@@ -41,6 +44,13 @@ impl Site {
     /// The kinds of its keys, in order of preference.
     pub(crate) fn keys(mut self, kinds: &[KeyKind]) -> Self {
         self.kinds = kinds.to_vec();
+        self
+    }
+
+    /// A certificate, and its key, that the test made itself: `{ chain = '...', key = '...' }`.
+    pub(crate) fn certificate(mut self, toml: &str) -> Self {
+        self.kinds.clear();
+        self.certificate = Some(toml.to_owned());
         self
     }
 
@@ -81,6 +91,7 @@ impl Site {
             .kinds
             .iter()
             .map(|kind| keys.certify(folder, stem, *kind, &names))
+            .chain(self.certificate.clone())
             .collect();
         let certificates = certificates.join(", ");
         let mut toml = format!(

@@ -7,8 +7,7 @@ use portcullis_bench::echo::Echo;
 use portcullis_bench::pki::write_file;
 use serde_json::{Value, json};
 
-use super::desk::{Desk, text};
-use crate::harness::{Gateway, Token};
+use crate::harness::{Desk, Gateway, Token, text};
 
 #[tokio::test]
 async fn modules_are_found_and_one_that_hangs_or_is_none_is_told() {

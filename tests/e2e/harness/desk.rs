@@ -7,18 +7,18 @@ use portcullis_bench::pki::{write_file, write_secret};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::tools::{Said, run};
-use crate::harness::{SHIM, Token};
+use super::tools::{Said, run};
+use super::{SHIM, Token};
 
 const PIN: &str = "471147";
 
 /// A token store of its own, and a folder to work in.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tokens = folder.path().join("tokens");
         fs::create_dir(&tokens).unwrap();
@@ -34,24 +34,24 @@ impl Desk {
     }
 
     /// With the token `edge`.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let desk = Self::empty();
         let made = desk.done("init --label edge --so-pin file:so-pin").await;
         assert_eq!(made["token"]["label"], "edge");
         desk
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs a program in the folder.
-    pub(super) async fn run(&self, program: &str, arguments: &[&str]) -> Said {
+    pub(crate) async fn run(&self, program: &str, arguments: &[&str]) -> Said {
         self.typed(program, arguments, "").await
     }
 
     /// The same, with what it reads.
-    pub(super) async fn typed(&self, program: &str, arguments: &[&str], input: &str) -> Said {
+    pub(crate) async fn typed(&self, program: &str, arguments: &[&str], input: &str) -> Said {
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -62,7 +62,7 @@ impl Desk {
     }
 
     /// `portcullis hsm WORDS`, with the right PIN unless another source is among the words.
-    pub(super) async fn hsm(&self, words: &str) -> Said {
+    pub(crate) async fn hsm(&self, words: &str) -> Said {
         let module = Token::shared().module().display().to_string();
         let mut arguments = vec!["hsm"];
         arguments.extend(words.split_whitespace());
@@ -81,14 +81,14 @@ impl Desk {
     }
 
     /// How it ends, and its JSON.
-    pub(super) async fn json(&self, words: &str) -> (Option<i32>, Value) {
+    pub(crate) async fn json(&self, words: &str) -> (Option<i32>, Value) {
         let said = self.hsm(&format!("{words} --output json")).await;
         let value = serde_json::from_str(&said.stdout).unwrap_or(Value::Null);
         (said.status.code(), value)
     }
 
     /// The JSON of a command that must succeed, and tell what comes next.
-    pub(super) async fn done(&self, words: &str) -> Value {
+    pub(crate) async fn done(&self, words: &str) -> Value {
         let said = self.hsm(&format!("{words} --output json")).await;
         assert!(said.status.success(), "hsm {words}: {said:?}");
         let value: Value = serde_json::from_str(&said.stdout).unwrap();
@@ -97,14 +97,14 @@ impl Desk {
         value
     }
 
-    pub(super) async fn openssl(&self, words: &str) -> String {
+    pub(crate) async fn openssl(&self, words: &str) -> String {
         let arguments: Vec<_> = words.split_whitespace().collect();
         let said = self.run("openssl", &arguments).await;
         assert!(said.status.success(), "openssl {words}: {said:?}");
         said.stdout
     }
 
-    pub(super) async fn pkcs11_tool(&self, words: &str) -> String {
+    pub(crate) async fn pkcs11_tool(&self, words: &str) -> String {
         let module = Token::shared().module().display().to_string();
         let mut arguments = vec!["--module", &module, "--token-label", "edge"];
         arguments.extend(["--login", "--pin", PIN]);
@@ -116,6 +116,6 @@ impl Desk {
 }
 
 /// A URI, path or message among the JSON.
-pub(super) fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
