@@ -97,6 +97,17 @@ impl Module {
         self.raw.as_ref()
     }
 
+    /// `C_GetTokenInfo`. What cryptoki cannot read is the clock, which nobody asks for: openCryptoki's says
+    /// `18:50:53` where the standard wants sixteen digits. It is left out then.
+    pub(crate) fn token_info(&self, slot: Slot) -> Result<TokenInfo, HsmError> {
+        match (self.pkcs11.get_token_info(slot), &self.raw) {
+            (Err(Error::ParseInt(_) | Error::Utf8(_)), Some(raw)) => {
+                raw.token_info_without_clock(slot)
+            }
+            (told, _) => Ok(told?),
+        }
+    }
+
     /// Holds off restarts for as long as the answer lives. Waits while one is on its way.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Inside, HsmError> {
         let mut state = lock(&self.state);
@@ -153,7 +164,7 @@ impl Module {
         slot: Slot,
         credentials: &Credentials,
     ) -> Result<(), HsmError> {
-        let info = self.pkcs11.get_token_info(slot)?;
+        let info = self.token_info(slot)?;
         login::log_in_for_operation(&self.path, session, &info, credentials)
     }
 

@@ -396,11 +396,11 @@ pub fn tokens(module: &Path) -> Result<Vec<TokenInfo>, HsmError> {
 
 fn seen(module: &Module) -> Result<Vec<(Slot, TokenInfo)>, HsmError> {
     let mut seen = Vec::new();
-    for slot in module.pkcs11().get_slots_with_initialized_token()? {
-        seen.push((
-            slot,
-            TokenInfo::new(slot, &module.pkcs11().get_token_info(slot)?),
-        ));
+    for slot in module.pkcs11().get_slots_with_token()? {
+        let info = module.token_info(slot)?;
+        if info.token_initialized() {
+            seen.push((slot, TokenInfo::new(slot, &info)));
+        }
     }
     Ok(seen)
 }

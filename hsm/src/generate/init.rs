@@ -48,13 +48,13 @@ pub fn init_token(
     session.login(UserType::So, Some(&so_pin.to_auth()))?;
     session.init_pin(&user_pin.to_auth())?;
     session.logout()?;
-    Ok(TokenInfo::new(slot, &pkcs11.get_token_info(slot)?))
+    Ok(TokenInfo::new(slot, &module.token_info(slot)?))
 }
 
 fn free_slot(module: &Module, choice: SlotChoice, label: &str) -> Result<Slot, HsmError> {
     let mut free = None;
     for slot in module.pkcs11().get_slots_with_token()? {
-        let info = module.pkcs11().get_token_info(slot)?;
+        let info = module.token_info(slot)?;
         if info.token_initialized() {
             if info.label() == label {
                 return refuse(format!(

@@ -106,7 +106,7 @@ pub fn pin_state(module: &Path, token: &TokenInfo) -> Result<PinState, HsmError>
     let module = Module::load(module)?;
     let slot = Slot::try_from(token.slot)
         .map_err(|_| HsmError::Generate(format!("{} is no slot id", token.slot)))?;
-    let info = module.pkcs11().get_token_info(slot)?;
+    let info = module.token_info(slot)?;
     Ok(PinState {
         login_required: info.login_required(),
         initialized: info.user_pin_initialized(),
@@ -127,7 +127,7 @@ pub fn free_slots(module: &Path) -> Result<usize, HsmError> {
     let module = Module::load(module)?;
     let mut free = 0;
     for slot in module.pkcs11().get_slots_with_token()? {
-        let info = module.pkcs11().get_token_info(slot)?;
+        let info = module.token_info(slot)?;
         free += usize::from(!info.token_initialized());
     }
     Ok(free)

@@ -82,12 +82,11 @@ impl Local {
     }
 
     fn open_at(&self, place: Place, inside: Inside) -> Result<Session, HsmError> {
-        let pkcs11 = place.module.pkcs11();
         let session = place.module.open_session(place.slot)?;
         let state = session.get_session_info()?.session_state();
         if !matches!(state, SessionState::RoUser | SessionState::RwUser) {
             // Read now: the flags tell how many PIN tries are left.
-            let info = pkcs11.get_token_info(place.slot)?;
+            let info = place.module.token_info(place.slot)?;
             place.module.log_in(place.slot, &info, &self.credentials)?;
         }
         Ok(Session {
@@ -113,7 +112,7 @@ impl Local {
             return Ok(place.clone());
         }
         let slot = select(module, &self.select)?;
-        let info = TokenInfo::new(slot, &module.pkcs11().get_token_info(slot)?);
+        let info = TokenInfo::new(slot, &module.token_info(slot)?);
         let place = Place {
             module: Arc::clone(module),
             epoch,
@@ -127,9 +126,9 @@ impl Local {
 
 impl Session {
     pub(super) fn describe(&mut self) -> Result<Description, HsmError> {
-        let pkcs11 = self.place.module.pkcs11();
-        let info = pkcs11.get_token_info(self.place.slot)?;
-        let mechanisms = pkcs11.get_mechanism_list(self.place.slot)?;
+        let (module, slot) = (&self.place.module, self.place.slot);
+        let info = module.token_info(slot)?;
+        let mechanisms = module.pkcs11().get_mechanism_list(slot)?;
         let families = [
             (MechanismType::ECDSA, Family::Ecdsa),
             (MechanismType::RSA_PKCS, Family::RsaPkcs),
@@ -140,7 +139,7 @@ impl Session {
             .into_iter()
             .filter(|(mechanism, _)| mechanisms.contains(mechanism));
         Ok(Description {
-            info: TokenInfo::new(self.place.slot, &info),
+            info: TokenInfo::new(slot, &info),
             families: able.map(|(_, family)| family).collect(),
             max_sessions: match info.max_session_count() {
                 Limit::Max(max) => Some(max),

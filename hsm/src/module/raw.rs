@@ -1,14 +1,15 @@
-//! `C_SignInit` and `C_Sign` without cryptoki in between: one call less for each signature.
+//! `C_SignInit`, `C_Sign` and `C_GetTokenInfo` without cryptoki in between: one call less for each signature.
 //!
 //! `cryptoki::Session::sign` asks for the length of the signature before it asks for the signature, and on a
 //! network HSM that question is a round trip. Here the buffer is large enough for every key that serves TLS.
 //! Also, only between these two calls can the user be logged in for a key with `CKA_ALWAYS_AUTHENTICATE`.
+//! And cryptoki refuses a token for a clock that it cannot read; here the clock is not read.
 //!
 //! What it promises: the table is used only where the module hands out the same one each time it is asked, so
 //! that it is the one cryptoki uses as well. p11-kit's client makes a fresh, uninitialized one for each caller.
 #![expect(
     unsafe_code,
-    reason = "two PKCS#11 functions are called through their pointers"
+    reason = "three PKCS#11 functions are called through their pointers"
 )]
 
 use std::path::Path;
@@ -19,9 +20,10 @@ use cryptoki::error::Rv;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
+use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki_sys::{
     CK_BYTE, CK_FUNCTION_LIST, CK_INTERFACE, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV,
-    CK_SESSION_HANDLE, CK_ULONG, CK_VERSION, CKR_OK,
+    CK_SESSION_HANDLE, CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG, CK_VERSION, CKF_CLOCK_ON_TOKEN, CKR_OK,
 };
 use libloading::Library;
 
@@ -39,14 +41,16 @@ type Sign = unsafe extern "C" fn(
     *mut CK_BYTE,
     *mut CK_ULONG,
 ) -> CK_RV;
+type GetTokenInfo = unsafe extern "C" fn(CK_SLOT_ID, *mut CK_TOKEN_INFO) -> CK_RV;
 type GetFunctionList = unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV;
 type GetInterface =
     unsafe extern "C" fn(*mut CK_BYTE, *mut CK_VERSION, *mut *mut CK_INTERFACE, CK_ULONG) -> CK_RV;
 
-/// The two functions of a module that make a signature.
+/// The functions of a module that make a signature, and the one that describes its token.
 pub(crate) struct RawTable {
     sign_init: SignInit,
     sign: Sign,
+    get_token_info: GetTokenInfo,
     /// Keeps the code mapped that the pointers point into.
     _library: Library,
 }
@@ -66,9 +70,12 @@ impl RawTable {
         // (PKCS#11 3.1 section 5.4.4), which lives as long as the library. Both versions of the table begin
         // with the same members. The members are copied.
         let (sign_init, sign) = unsafe { ((*first).C_SignInit?, (*first).C_Sign?) };
+        // SAFETY: as above.
+        let get_token_info = unsafe { (*first).C_GetTokenInfo? };
         Some(RawTable {
             sign_init,
             sign,
+            get_token_info,
             _library: library,
         })
     }
@@ -110,6 +117,17 @@ impl RawTable {
         }
         signature.truncate(len);
         Ok(signature)
+    }
+
+    /// `C_GetTokenInfo` as of a token without a clock.
+    pub(super) fn token_info_without_clock(&self, slot: Slot) -> Result<TokenInfo, HsmError> {
+        let mut info = CK_TOKEN_INFO::default();
+        // SAFETY: `info` is a local that may be written; the call needs no session, and cryptoki makes it in the
+        // same way (section 5.5.3).
+        let rv = unsafe { (self.get_token_info)(slot.into(), &raw mut info) };
+        Rv::from(rv).into_result(Function::GetTokenInfo)?;
+        info.flags &= !CKF_CLOCK_ON_TOKEN;
+        Ok(TokenInfo::try_from(info)?)
     }
 }
 
