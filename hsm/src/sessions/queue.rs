@@ -142,7 +142,7 @@ impl Queue {
         let later = earlier.take_while(|job| job.receipt.due > due).count();
         let at = state.waiting.len() - later;
         state.waiting.insert(at, Job { work, receipt });
-        let wake = state.idle.pop().map(|seat| state.seats.bell(seat));
+        let wake = state.next_idle();
         drop(state);
         if let Some(bell) = wake {
             bell.notify_one();
@@ -182,7 +182,13 @@ impl Queue {
         loop {
             state.idle.retain(|idle| *idle != seat);
             if !state.open || state.seats.live() > state.wanted {
-                state.seats.set(seat, Seat::Between(Instant::now()));
+                state.seats.set(seat, Seat::Ending(Instant::now()));
+                // It may have been woken for work, which another does now.
+                if !state.waiting.is_empty()
+                    && let Some(bell) = state.next_idle()
+                {
+                    bell.notify_one();
+                }
                 return Next::End;
             }
             let up = state.mode.state() == TokenState::Up;
@@ -241,15 +247,18 @@ impl Queue {
     /// The thread has a fresh session, which this interrupts.
     pub(super) fn opened(&self, seat: usize, interrupt: Option<Arc<UnixStream>>) {
         self.counters.opened();
-        self.lock().seats.set_interrupt(seat, interrupt);
+        self.lock().seats.opened(seat, interrupt);
     }
 
     /// No session could be opened. A token that has no more of them to give is driven with those it gave;
     /// anything else is an outage.
     pub(super) fn open_failed(&self, error: &HsmError) {
         let mut state = self.lock();
-        if error.class() == ErrorClass::Retry && state.seats.open() > 0 {
-            state.wanted = state.seats.open();
+        let open = state.seats.open();
+        if error.class() == ErrorClass::Retry && open > 0 {
+            // One less; others that are opening may have been given the last ones.
+            let fewer = state.seats.live().saturating_sub(1).max(open);
+            state.wanted = state.wanted.min(fewer);
             return;
         }
         drop(state);
@@ -457,6 +466,12 @@ impl Queue {
 }
 
 impl State {
+    /// What wakes the thread that is to do the next work, if one has none.
+    fn next_idle(&mut self) -> Option<Arc<Condvar>> {
+        let seat = self.idle.pop()?;
+        Some(self.seats.bell(seat))
+    }
+
     pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Receipt> {
         let busy = self.seats.busy();
         let late = busy.filter(|receipt| receipt.due <= now && receipt.ticket.is_wanted());

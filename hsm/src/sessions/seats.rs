@@ -16,6 +16,8 @@ pub(super) enum Seat {
     Resting,
     /// It opens, replaces or closes its session.
     Between(Instant),
+    /// It is one too many, or the token is closed: it closes its session and ends.
+    Ending(Instant),
     /// It is inside a call of the module, for a job.
     Busy(Receipt, Instant),
     /// A call of it hung and it was given up. It ends when the call returns.
@@ -67,9 +69,14 @@ impl Seats {
         true
     }
 
-    /// What ends the calls of a thread when they hang.
-    pub(super) fn set_interrupt(&mut self, index: usize, interrupt: Option<Arc<UnixStream>>) {
-        self.seats[index].1 = interrupt;
+    /// The thread has a fresh session; what ends the calls on it when they hang.
+    pub(super) fn opened(&mut self, index: usize, interrupt: Option<Arc<UnixStream>>) {
+        let (seat, ends) = &mut self.seats[index];
+        if matches!(seat, Seat::Between(_)) {
+            // Counted from now on, not only when it asks for work.
+            *seat = Seat::Idle;
+        }
+        *ends = interrupt;
     }
 
     /// The thread has ended and its session is closed.
@@ -77,9 +84,10 @@ impl Seats {
         self.seats[index] = (Seat::Vacant, None);
     }
 
-    /// Threads that are of use: not vacant, not written off.
+    /// Threads that are of use: not vacant, not at their end, not written off.
     pub(super) fn live(&self) -> usize {
-        let live = |(seat, _): &&(Seat, _)| !matches!(seat, Seat::Vacant | Seat::WrittenOff);
+        let gone = |seat: &Seat| matches!(seat, Seat::Vacant | Seat::Ending(_) | Seat::WrittenOff);
+        let live = |(seat, _): &&(Seat, _)| !gone(seat);
         self.seats.iter().filter(live).count()
     }
 
@@ -119,7 +127,7 @@ impl Seats {
         for (seat, interrupt) in &mut self.seats {
             let receipt = match seat {
                 Seat::Busy(receipt, began) if *began <= since => Some(receipt.clone()),
-                Seat::Between(began) if *began <= since => None,
+                Seat::Between(began) | Seat::Ending(began) if *began <= since => None,
                 _ => continue,
             };
             lost.push(receipt);
@@ -136,7 +144,7 @@ impl Seats {
     /// When the oldest call in flight will have taken `limit`.
     pub(super) fn next_hang(&self, limit: Duration) -> Option<Instant> {
         let began = self.seats.iter().filter_map(|(seat, _)| match seat {
-            Seat::Busy(_, began) | Seat::Between(began) => Some(*began),
+            Seat::Busy(_, began) | Seat::Between(began) | Seat::Ending(began) => Some(*began),
             _ => None,
         });
         began.min().map(|began| began + limit)
