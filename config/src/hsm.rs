@@ -56,7 +56,7 @@ pub enum HsmSource {
 pub struct ModuleSource {
     /// The PKCS#11 library.
     pub module: Located<PathBuf>,
-    /// In which process it is loaded. Default [`Isolation::DEFAULT`].
+    /// In which process it is loaded. Default [`Isolation::default_for`].
     pub isolation: Isolation,
     /// Which token of the module.
     pub token: Located<TokenSelector>,
@@ -104,8 +104,15 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// What holds when nothing is written.
-    pub const DEFAULT: Isolation = Isolation::None;
+    /// What holds when nothing is written: a process of its own, for a crash or a hang inside the library then
+    /// costs no connection, and a tenth more CPU for each full handshake is all it costs. A PIN that can be read
+    /// only once would be gone when that process is started again, so such a token is in the gateway.
+    pub fn default_for(pin: Option<&PinSource>) -> Self {
+        match pin {
+            Some(PinSource::Fd(_) | PinSource::Prompt) => Isolation::None,
+            _ => Isolation::Process,
+        }
+    }
 
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
@@ -257,10 +264,10 @@ impl RawHsm {
         let module = self.module.take().map(|text| check.path(&text));
         let pin = self.pin.take();
         let pin = pin.and_then(|text| select::pin_source(check, &text));
-        let isolation = self.isolation.as_ref();
+        let isolation = self.isolation(check, pin.as_ref());
         Some(HsmSource::Module(ModuleSource {
             module: module?,
-            isolation: isolation.map_or(Isolation::DEFAULT, |isolation| isolation.value),
+            isolation,
             token: token?,
             pin,
             login_at_count_low: self
@@ -268,6 +275,23 @@ impl RawHsm {
                 .as_ref()
                 .is_some_and(|low| low.value),
         }))
+    }
+
+    fn isolation(&self, check: &mut Check<'_>, pin: Option<&Located<PinSource>>) -> Isolation {
+        let usual = Isolation::default_for(pin.map(|pin| &pin.value));
+        let Some(written) = &self.isolation else {
+            return usual;
+        };
+        if let (Isolation::Process, Isolation::None, Some(pin)) = (written.value, usual, pin) {
+            check
+                .error(
+                    &written.span,
+                    "a signer process that is started again could not read this PIN again",
+                )
+                .related(&pin.span, "the PIN can be read only once")
+                .help("use `file:`, `credential:` or `env:`, or `isolation = \"none\"`");
+        }
+        written.value
     }
 
     /// Reports what only the signer itself can be told.

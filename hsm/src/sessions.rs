@@ -200,6 +200,7 @@ impl Drop for Pool {
     /// A thread inside a call of the module ends by itself after it.
     fn drop(&mut self) {
         self.core.queue.close();
+        keeper::wait_for_probes(&self.core);
     }
 }
 

@@ -77,6 +77,19 @@ fn patience_with_a_token_is_bounded() {
 }
 
 #[test]
+fn a_pin_that_can_be_read_once_keeps_the_module_in_the_gateway() {
+    let written = "pin = \"env:PIN\"";
+    for pin in ["prompt", "fd:3"] {
+        let once = format!("pin = \"{pin}\"");
+        let error = "6:13 a signer process that is started again could not read this PIN again";
+        refused(written, &format!("{once}\nisolation = \"process\""), error);
+        let config = good(&GOOD.replacen(written, &once, 1));
+        let module = config.hsms[0].module().expect("a module");
+        assert_eq!(module.isolation, Isolation::None);
+    }
+}
+
+#[test]
 fn a_signer_stands_instead_of_what_it_does_itself() {
     let signer = "[hsm.s]\nsigner = \"s.sock\"\n";
     let named = GOOD.replace("object=api", "token=edge;object=api");
@@ -294,9 +307,9 @@ fn a_token_without_numbers_is_measured() {
     let module = hsm.module().expect("a module");
     assert_eq!(
         (module.isolation, module.login_at_count_low),
-        (Isolation::DEFAULT, false)
+        (Isolation::Process, false)
     );
-    let lines = "sessions = 7\nqueue = 9\nidle_check = \"off\"\nisolation = \"process\"\ntoken =";
+    let lines = "sessions = 7\nqueue = 9\nidle_check = \"off\"\nisolation = \"none\"\ntoken =";
     let hsm = &good(&GOOD.replacen("token =", lines, 1)).hsms[0];
     let count = |number| NonZeroUsize::new(number).expect("not zero");
     assert_eq!(hsm.sessions, Sessions::Count(count(7)));
@@ -304,7 +317,7 @@ fn a_token_without_numbers_is_measured() {
     assert_eq!(hsm.idle_check, None);
     assert_eq!(
         hsm.module().map(|module| module.isolation),
-        Some(Isolation::Process)
+        Some(Isolation::None)
     );
 }
 

@@ -4,6 +4,7 @@
 //! One thread per token, and it never calls the module: what might hang is done by session threads and by
 //! probes, threads of their own that it starts and, if need be, leaves behind.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,8 +86,7 @@ fn note_hung(core: &Core, state: &mut State, now: Instant) {
     if hung > core.queue.bounds.max_hung {
         let cause = HsmError::Interface(format!("{hung} calls of it hang"));
         state.mode.failed(now, cause);
-        core.restart_first
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        core.restart_first.store(true, Ordering::Relaxed);
     }
 }
 
@@ -165,10 +165,11 @@ fn start_session_thread(core: &Arc<Core>, seat: usize) {
 /// Starts a try to bring the token back.
 fn start_probe(core: &Arc<Core>) {
     let inner = Arc::clone(core);
+    core.probes.fetch_add(1, Ordering::Relaxed);
     let started = thread::Builder::new()
         .name("hsm-probe".to_owned())
         .spawn(move || {
-            let _counted = Probing::begin(&inner);
+            let _counted = Probing(&inner);
             let outcome = match inner.probes_allowed() {
                 true => probe(&inner),
                 false => Err(HsmError::Interface("its calls hang".to_owned())),
@@ -176,6 +177,7 @@ fn start_probe(core: &Arc<Core>) {
             inner.queue.tried(outcome, inner.recovery, jitter());
         });
     if let Err(error) = started {
+        core.probes.fetch_sub(1, Ordering::Relaxed);
         let error = HsmError::Thread(error.to_string());
         core.queue.tried(Err(error), core.recovery, jitter());
     }
@@ -226,22 +228,20 @@ fn jitter() -> u8 {
     byte[0]
 }
 
-/// Counts probes, so that those that hang stay few.
+/// A probe that was counted when it was started, so that those that hang stay few.
 struct Probing<'a>(&'a Core);
-
-impl<'a> Probing<'a> {
-    fn begin(core: &'a Core) -> Self {
-        core.probes
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Probing(core)
-    }
-}
 
 impl Drop for Probing<'_> {
     fn drop(&mut self) {
-        self.0
-            .probes
-            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.probes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits, bounded, until no probe is inside the module: see the end of a token.
+pub(super) fn wait_for_probes(core: &Core) {
+    let end = Instant::now() + Duration::from_secs(1);
+    while core.probes.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+        thread::park_timeout(Duration::from_millis(1));
     }
 }
 

@@ -12,8 +12,10 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::protocol::{Ask, Frames, Reply};
 use super::remote::{Remote, Spawner};
@@ -25,8 +27,8 @@ use crate::uri::Pkcs11Uri;
 /// Connections at once: every session of every gateway, and those that hang.
 const MAX_CONNECTIONS: usize = 2048;
 
-/// Exit code of a signer that was asked to start afresh.
-const RESTART: i32 = 75;
+/// How long a signer whose gateway has gone waits for its sessions to close.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
 /// Serves connections that come over the socket at descriptor 0, until it closes. The module is loaded in
 /// this process; whoever started it holds the other end.
@@ -50,6 +52,13 @@ pub fn serve_inherited(settings: &TokenSettings) -> io::Result<()> {
         thread::Builder::new()
             .name("signer".to_owned())
             .spawn(serve)?;
+    }
+    let end = Instant::now() + LEAVE_WAIT;
+    while open.load(Ordering::Relaxed) > 0 {
+        if Instant::now() >= end {
+            die();
+        }
+        thread::park_timeout(Duration::from_millis(5));
     }
     Ok(())
 }
@@ -196,8 +205,14 @@ fn answer(
                 "a key that was not introduced".to_owned(),
             )),
         },
-        Ask::Restart => process::exit(RESTART),
+        Ask::Restart => die(),
     }
+}
+
+/// Ends the process without taking the module down: other threads may be inside, and one of them may hang.
+fn die() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    process::abort()
 }
 
 /// Counts connections.
