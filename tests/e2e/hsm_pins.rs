@@ -54,7 +54,7 @@ async fn a_wrong_pin_of_a_running_gateway_is_one_login_and_correcting_its_file_i
     let gateway = served(
         &vault,
         &faults,
-        "login_at_count_low = true\nidle_check = '50ms'",
+        "login_at_count_low = true\nidle_check = '50ms'\nisolation = 'none'",
     );
     let gateway = gateway.upstream(&echo).spawn().await;
     let mut standing = Client::new().connect(gateway.address()).await.unwrap();

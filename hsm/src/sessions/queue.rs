@@ -16,7 +16,8 @@ use crate::link::{Session, SignRequest};
 use crate::stats::{Counters, TokenStats};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
 
-/// How long dropping a token waits for threads that end by themselves. They need microseconds.
+/// How long dropping a token waits for its threads. They need microseconds; a thread that is inside the module
+/// when the process ends can crash there, for the library is taken down around it.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Signatures that may wait before the token's rate is known.
