@@ -56,6 +56,8 @@ fn token(criterion: &mut Criterion) {
             .key(&uri, Extractable::Allow)
             .expect("the key is there"),
     );
+    drop(token);
+    portcullis_hsm::join_closed_tokens();
 }
 
 criterion_group!(benches, software, token);

@@ -49,7 +49,7 @@ pub use error::{ErrorClass, HsmError, PinAsked};
 pub use group::Group;
 pub use key::{Extractable, Key, KeyInfo, KeyKind, Provenance};
 pub use pin::{Pin, PinSource};
-pub use sessions::{TokenHealth, TokenState};
+pub use sessions::{TokenHealth, TokenState, join_closed_tokens};
 pub use stats::{LATENCY_BOUNDS_US, TokenStats};
 pub use token::{
     Isolation, QueueBound, Sessions, Token, TokenInfo, TokenSelect, TokenSettings, tokens,

@@ -7,6 +7,7 @@
 //! start of the module.
 
 mod canary;
+mod closers;
 mod keeper;
 mod mode;
 mod queue;
@@ -32,6 +33,7 @@ use crate::step;
 use crate::sync::{Arc, Mutex, lock};
 use crate::token::{QueueBound, Sessions, TokenSettings};
 pub(crate) use canary::Canary;
+pub use closers::join_closed_tokens;
 pub use mode::TokenState;
 use queue::{Bounds, Queue, Work};
 use threads::Threads;
@@ -199,17 +201,23 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// Ends the session threads. Waits, bounded, for those that are not inside a signature, so that their
-    /// sessions are closed when this returns: libraries crash where the process ends while one is being closed.
-    /// A thread inside a call of the module ends by itself after it.
+    /// Refuses work from now on and ends the session threads. Does not wait for them, for a network thread may be
+    /// the last to let a token go: a thread of its own does, see [`join_closed_tokens`].
     fn drop(&mut self) {
-        self.core.queue.close();
-        keeper::wait_for_probes(&self.core);
-        self.core.threads.join_those_that_left();
+        self.core.queue.shut();
+        let core = Arc::clone(&self.core);
+        closers::start(move || core.close());
     }
 }
 
 impl Core {
+    /// Waits, bounded, for the threads that are not inside a signature.
+    fn close(&self) {
+        self.queue.close();
+        keeper::wait_for_probes(self);
+        self.threads.join_those_that_left();
+    }
+
     fn canary(&self) -> Option<Canary> {
         lock(&self.canary).clone()
     }

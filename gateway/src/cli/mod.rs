@@ -86,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
+    // Libraries crash where a thread is inside them while the process ends.
+    portcullis_hsm::join_closed_tokens();
     ExitCode::from(exit as u8)
 }
 

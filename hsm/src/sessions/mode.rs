@@ -12,7 +12,7 @@ use crate::error::{ErrorClass, HsmError};
 /// Failures in a row, with no success in between, that make an outage. One in a hundred that fails is none.
 pub(super) const STRIKES: u32 = 5;
 
-/// First pause between tries; it doubles up to [`Backoff`]'s longest.
+/// First pause between tries; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// A token that was up for this long begins its backoff anew; one that flaps does not.

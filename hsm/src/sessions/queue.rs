@@ -369,7 +369,8 @@ impl Queue {
         wait_timeout(&self.keeper, state, pause)
     }
 
-    pub(super) fn close(&self) {
+    /// Takes no more work, and tells every thread to end.
+    pub(super) fn shut(&self) {
         let mut state = self.lock();
         state.open = false;
         let unbegun: Vec<Job> = state.waiting.drain(..).collect();
@@ -380,6 +381,11 @@ impl Queue {
         for job in unbegun {
             job.receipt.ticket.answer(Err(self.closed()));
         }
+    }
+
+    /// As [`Queue::shut`], and waits, bounded, for the threads.
+    pub(super) fn close(&self) {
+        self.shut();
         let end = Instant::now() + CLOSE_WAIT;
         let mut state = self.lock();
         while state.seats.any_leaving() && Instant::now() < end {

@@ -108,7 +108,7 @@ impl Seats {
     pub(super) fn any_leaving(&self) -> bool {
         self.seats.iter().any(|(seat, _)| match seat {
             Seat::Vacant | Seat::WrittenOff => false,
-            Seat::Idle | Seat::Resting | Seat::Between(_) => true,
+            Seat::Idle | Seat::Resting | Seat::Between(_) | Seat::Ending(_) => true,
             Seat::Busy(receipt, _) => receipt.is_done(),
         })
     }
