@@ -215,6 +215,9 @@ fn a_pool_that_shrinks_and_grows_strands_nothing() {
         model.queue.resize(1);
         assert_eq!(model.ask(8).unwrap(), [8]);
         model.queue.resize(2);
+        while model.queue.stats().sessions < 2 {
+            thread::yield_now();
+        }
         for answer in answers(asked) {
             answer.unwrap();
         }
