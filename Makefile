@@ -44,15 +44,21 @@ exams: model ## the long set: figures, floods, giant bodies, the session pool un
 model: ## the session pool under a model checker
 	RUSTFLAGS="--cfg shuttle" $(CARGO) test --locked -p portcullis-hsm --lib --target-dir target/model interleavings
 
-# SoftHSM and OpenSSL keep memory to the end of the process, so leaks are not looked for; a handshake step is a
-# stack of its own (hsm/src/step.rs), which a fake stack would not know. The nightly flag works on a stable
-# compiler with RUSTC_BOOTSTRAP; the target is named so that build scripts and macros are left as they are.
+# SoftHSM and OpenSSL keep memory to the end of the process, so leaks are not looked for. A handshake step is a stack of
+# its own (hsm/src/step.rs), of which corosensei tells the sanitizer. The nightly flag works on a stable
+# compiler with RUSTC_BOOTSTRAP; the target is named so that build scripts and macros are left as they are. The
+# fault module is put there as it is: a library finds the sanitizer in no program that does not export it.
+SANITIZE := RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 \
+  $(CARGO) test --locked --target x86_64-unknown-linux-gnu --target-dir target/asan -p portcullis-hsm --lib --test softhsm \
+  --features corosensei/sanitizer
+
 .PHONY: sanitize
 sanitize: ## the HSM room under AddressSanitizer, with a real SoftHSM
 	$(call need,softhsm2 opensc,a PKCS#11 token in software)
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
-	  $(CARGO) test --locked --target x86_64-unknown-linux-gnu --target-dir target/asan \
-	  -p portcullis-hsm --lib --test softhsm
+	$(CARGO) build --locked -p fault-module
+	$(SANITIZE) --no-run
+	cp --remove-destination target/debug/libfault_module.so target/asan/x86_64-unknown-linux-gnu/debug/deps/
+	$(SANITIZE)
 
 .PHONY: bench
 bench: ## criterion benches; BASELINE=name saves or compares

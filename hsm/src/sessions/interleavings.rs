@@ -215,6 +215,9 @@ fn a_pool_that_shrinks_and_grows_strands_nothing() {
         model.queue.resize(1);
         assert_eq!(model.ask(8).unwrap(), [8]);
         model.queue.resize(2);
+        while model.queue.stats().sessions < 2 {
+            thread::yield_now();
+        }
         for answer in answers(asked) {
             answer.unwrap();
         }
@@ -232,6 +235,9 @@ fn a_pool_that_shrinks_ends_no_thread_that_it_wants() {
         let keeper = model.start();
         answers(ask(&model, 0..3));
         model.queue.resize(1);
+        while model.queue.stats().sessions > 1 {
+            thread::yield_now();
+        }
         assert_eq!(model.ask(9).unwrap(), [9]);
         model.queue.close();
         keeper.ended(&model);

@@ -21,6 +21,8 @@ use crate::uri::Pkcs11Uri;
 /// Long after everything: what is real time in the queue never passes while the checker runs.
 pub(super) const FAR: Duration = Duration::from_secs(3600);
 
+const ENDED: &str = "a thread that panics ends the run";
+
 /// What the token does. Nothing goes wrong by default, but it gives as many sessions as this says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Token {
@@ -146,7 +148,11 @@ impl Model {
         true
     }
 
+    /// A try to bring the token back, which like a restart wants every session closed.
     fn probe(&self) -> Result<(), HsmError> {
+        while lock(&self.token).open > 0 {
+            thread::yield_now();
+        }
         let mut token = lock(&self.token);
         if token.failed_tries == 0 {
             return Ok(());
@@ -241,9 +247,9 @@ pub(super) struct Keeper(JoinHandle<()>);
 impl Keeper {
     /// Waits until every thread of the closed pool has ended and its sessions are closed.
     pub(super) fn ended(self, model: &Model) {
-        self.0.join().unwrap();
+        self.0.join().expect(ENDED);
         for thread in std::mem::take(&mut *lock(&model.threads)) {
-            thread.join().unwrap();
+            thread.join().expect(ENDED);
         }
         assert_eq!(lock(&model.token).open, 0, "a session was left open");
     }
