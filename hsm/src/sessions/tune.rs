@@ -47,7 +47,9 @@ pub(super) fn tune(core: &Arc<Core>) -> Result<NonZeroUsize, HsmError> {
         (best, best_rate) = (sessions, rate);
         sessions *= 2;
     }
-    let chosen = best.max(SESSIONS_UNMEASURED.min(most));
+    // The hop to a signer leaves an engine idle for a moment after each signature: one more session fills it.
+    let hop = usize::from(core.link.local().is_none());
+    let chosen = (best + hop).min(most).max(SESSIONS_UNMEASURED.min(most));
     core.queue.resize(chosen);
     NonZeroUsize::new(chosen).ok_or_else(|| HsmError::Generate("no session at all".to_owned()))
 }

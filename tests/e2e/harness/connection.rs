@@ -94,12 +94,18 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response, Refused> {
-        let sent = match &mut self.sender {
-            Sender::Http1(sender) => {
+        // A busy machine may not have begun to drive a fresh connection yet.
+        let ready = match &mut self.sender {
+            Sender::Http1(sender) => within("a ready connection", sender.ready()).await,
+            Sender::Http2(sender) => within("a ready connection", sender.ready()).await,
+        };
+        let sent = match (ready, &mut self.sender) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Sender::Http1(sender)) => {
                 let request = with_host(request, &self.host);
                 within("an answer", sender.send_request(request)).await
             }
-            Sender::Http2(sender) => {
+            (Ok(()), Sender::Http2(sender)) => {
                 let request = with_authority(request, &self.host);
                 within("an answer", sender.send_request(request)).await
             }
