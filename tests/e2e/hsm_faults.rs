@@ -53,7 +53,7 @@ impl Faults {
         self.folder.path().join("counts")
     }
 
-    fn environment(&self) -> [(&'static str, PathBuf); 3] {
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [
             ("FAULT_REAL_MODULE", Token::shared().module().to_owned()),
             ("FAULT_SETTINGS", self.folder.path().join("settings")),
@@ -72,7 +72,7 @@ pub(crate) fn behind(faults: &Faults) -> GatewayBuilder {
 }
 
 /// Cargo builds the library beside the tests.
-fn module() -> PathBuf {
+pub(crate) fn module() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let name = "libfault_module.so";
     let beside = tests
