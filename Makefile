@@ -38,7 +38,9 @@ exams: model ## the long set: figures, floods, giant bodies, the session pool un
 	$(call need,swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon libglib2.0-bin opencryptoki,tokens of the exams)
 	$(CARGO) build --release --locked -p portcullis -p fault-module
 	$(CARGO) test --release --locked -p portcullis-tests --features exams -- exams --test-threads 1 --nocapture
-	$(CARGO) test --release --locked -p portcullis-hsm --features exams --test matrix --test softhsm -- exams --test-threads 1 --nocapture
+	$(CARGO) test --release --locked -p portcullis-hsm --features exams --test matrix -- exams --test-threads 1 --nocapture
+	# Last, for two of its figures are not reached on every machine (docs/BENCHMARKS.md).
+	$(CARGO) test --release --locked -p portcullis-hsm --features exams --test softhsm -- exams --test-threads 1 --nocapture
 
 .PHONY: model
 model: ## the session pool under a model checker
