@@ -105,22 +105,27 @@ fn every_job_is_begun_and_answered_once() {
 #[test]
 fn a_deadline_and_a_signature_answer_a_job_once_between_them() {
     in_every_order(|| {
-        let model = Model::new(sound(1), 1, 8);
+        let token = Token {
+            hangs: Some(0),
+            ..sound(2)
+        };
+        let model = Model::new(token, 2, 8);
         let keeper = model.start();
         let asked = ask(&model, 0..3);
-        let overdue = {
-            let model = Arc::clone(&model);
-            thread::spawn(move || {
-                let overdue = model.queue.lock().take_overdue(Instant::now() + 2 * FAR);
-                overdue.iter().for_each(|job| model.queue.expire(job));
-            })
-        };
-        overdue.join().unwrap();
-        let (signed, late): (Vec<_>, Vec<_>) = answers(asked).into_iter().partition(Result::is_ok);
+        model.until_it_hangs();
+        let overdue = model.queue.lock().take_overdue(Instant::now() + 2 * FAR);
+        overdue.iter().for_each(|job| model.queue.expire(job));
+        let mut asked = asked.into_iter();
+        let mut answered = answers(asked.by_ref().take(1).collect());
         assert!(
-            late.iter()
-                .all(|a| matches!(a, Err(HsmError::Deadline { .. })))
+            matches!(answered[0], Err(HsmError::Deadline { .. })),
+            "its call hangs"
         );
+        model.release();
+        answered.extend(answers(asked.collect()));
+        let (signed, late): (Vec<_>, Vec<_>) = answered.into_iter().partition(Result::is_ok);
+        let due = |answer: &Answer| matches!(answer, Err(HsmError::Deadline { .. }));
+        assert!(late.iter().all(due), "{late:?}");
         let timeouts = model.queue.stats().timeouts;
         assert_eq!(late.len() as u64, timeouts, "each is counted once");
         assert_eq!(signed.len() + late.len(), 3);

@@ -34,6 +34,8 @@ pub(super) struct Token {
     pub(super) failed_tries: usize,
     /// The job whose signature hangs until it is released.
     pub(super) hangs: Option<u8>,
+    /// Whether that call was given up.
+    pub(super) written_off: bool,
     /// Sessions that are open.
     pub(super) open: usize,
     /// The jobs that were begun.
@@ -107,6 +109,7 @@ impl Model {
 
     /// The calls in flight are written off, and their threads replaced, as if they had begun long ago.
     pub(super) fn write_off(self: &Arc<Self>) {
+        lock(&self.token).written_off = true;
         let lost = self.queue.lock().seats.write_off(Instant::now());
         let lost = lost.iter().flatten();
         lost.for_each(|receipt| self.queue.give_up(receipt));
@@ -177,8 +180,8 @@ impl Model {
                 },
                 Next::Work(Work::Task(_), ..) => unreachable!("the model has no tasks"),
                 Next::Work(Work::Sign(request), receipt, began) => {
-                    let hung = self.sign((&request, &receipt), began, &mut session);
-                    if hung {
+                    let given_up = self.sign((&request, &receipt), began, &mut session);
+                    if given_up {
                         assert!(
                             matches!(self.queue.next(seat, session), Next::End),
                             "a thread that was written off went on"
@@ -192,7 +195,7 @@ impl Model {
         self.queue.leave(seat);
     }
 
-    /// Answers one job. Tells whether the call hung meanwhile.
+    /// Answers one job. Tells whether the call hung and was given up meanwhile.
     fn sign(
         &self,
         (request, receipt): (&SignRequest, &Receipt),
@@ -202,11 +205,12 @@ impl Model {
         let job = request.data[0];
         let mut token = lock(&self.token);
         token.begun.push(job);
-        let hung = token.hangs == Some(job);
+        let hangs = token.hangs == Some(job);
         while token.hangs == Some(job) {
             self.turned.notify_all();
             token = wait(&self.turned, token);
         }
+        let given_up = hangs && token.written_off;
         let failed = token.failures > 0;
         token.failures -= usize::from(failed);
         drop(token);
@@ -219,7 +223,7 @@ impl Model {
             false => Ok(request.data.clone()),
         };
         self.queue.finish_signature(receipt, began, answer);
-        hung
+        given_up
     }
 
     fn open(&self) -> Result<(), HsmError> {
@@ -252,6 +256,11 @@ impl Keeper {
             thread.join().expect(ENDED);
         }
         assert_eq!(lock(&model.token).open, 0, "a session was left open");
+        let seats = &model.queue.lock().seats;
+        assert!(
+            seats.hung() == 0 && seats.next_hang(FAR).is_none(),
+            "a seat was left taken"
+        );
     }
 }
 
