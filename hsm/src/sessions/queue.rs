@@ -4,24 +4,20 @@
 //! knows of and no longer than the shortest time after which something that comes later could be due; so
 //! nobody who submits work ever has to wake it.
 
+mod close;
+mod load;
+mod outage;
+
 use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::mode::{Mode, STRIKES, TokenState};
+use super::mode::{Mode, TokenState};
 use super::seats::{Seat, Seats};
 use super::ticket::{Answer, Pending, Ticket};
-use crate::error::{ErrorClass, HsmError};
+use crate::error::HsmError;
 use crate::link::{Session, SignRequest};
-use crate::stats::{Counters, TokenStats};
+use crate::stats::Counters;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_timeout};
-
-/// How long dropping a token waits for its threads. They need microseconds; a thread that is inside the module
-/// when the process ends can crash there, for the library is taken down around it.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
-
-/// Signatures that may wait before the token's rate is known.
-const QUEUE_UNMEASURED: usize = 1024;
 
 /// What a session thread is asked to do.
 pub(super) enum Work {
@@ -151,32 +147,6 @@ impl Queue {
         Ok(pending)
     }
 
-    /// Whether work that comes now is taken; a refusal is counted as one of [`Queue::submit`].
-    pub(super) fn admit(&self) -> Result<(), HsmError> {
-        let mut state = self.lock();
-        self.take(&mut state)
-    }
-
-    fn take(&self, state: &mut State) -> Result<(), HsmError> {
-        if !state.open {
-            return Err(self.closed());
-        }
-        if !state.mode.takes_work() {
-            return Err(self.away(&state.mode));
-        }
-        if state.waiting.len() >= self.capacity(state) {
-            // Clients that gave up must not keep others out.
-            state.waiting.retain(|job| job.receipt.ticket.is_wanted());
-            if state.waiting.len() >= self.capacity(state) {
-                self.counters.rejected();
-                return Err(HsmError::QueueFull {
-                    token: self.bounds.name.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// What a session thread does next; blocks until there is something.
     pub(super) fn next(&self, seat: usize, has_session: bool) -> Next {
         let mut state = self.lock();
@@ -245,43 +215,6 @@ impl Queue {
         None
     }
 
-    /// The thread has a fresh session, which this interrupts.
-    pub(super) fn opened(&self, seat: usize, interrupt: Option<Arc<UnixStream>>) {
-        self.counters.opened();
-        self.lock().seats.opened(seat, interrupt);
-    }
-
-    /// No session could be opened. A token that has no more of them to give is driven with those it gave;
-    /// anything else is an outage.
-    pub(super) fn open_failed(&self, error: &HsmError) {
-        let mut state = self.lock();
-        let open = state.seats.open();
-        if error.class() == ErrorClass::Retry && open > 0 {
-            // One less; others that are opening may have been given the last ones.
-            let fewer = state.seats.live().saturating_sub(1).max(open);
-            state.wanted = state.wanted.min(fewer);
-            return;
-        }
-        drop(state);
-        self.strike(error, true);
-    }
-
-    /// A call failed. Enough failures in a row, or one that leaves no doubt, make an outage.
-    pub(super) fn strike(&self, error: &HsmError, decisive: bool) {
-        let class = error.class();
-        if !decisive && class == ErrorClass::Configuration {
-            return;
-        }
-        if self.counters.strike() >= STRIKES || decisive {
-            let mut state = self.lock();
-            if state.mode.failed(Instant::now(), error.clone()) {
-                state.seats.ring_all();
-                drop(state);
-                self.keeper.notify_all();
-            }
-        }
-    }
-
     /// Hands a signature, or why there is none, to whoever waits.
     pub(super) fn finish_signature(&self, receipt: &Receipt, began: Instant, answer: Answer) {
         match &answer {
@@ -299,66 +232,6 @@ impl Queue {
         receipt.ticket.answer(answer.map(|()| Vec::new()));
     }
 
-    /// The outcome of a try to bring the token back.
-    pub(super) fn tried(&self, outcome: Result<(), HsmError>, longest: Duration, jitter: u8) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        match outcome {
-            Ok(()) => {
-                self.counters.forgive();
-                state.mode.try_succeeded(now);
-            }
-            Err(error) => state.mode.try_failed(now, error, longest, jitter),
-        }
-        let refused: Vec<Job> = match state.mode.takes_work() {
-            true => Vec::new(),
-            false => state.waiting.drain(..).collect(),
-        };
-        let away = self.away(&state.mode);
-        state.seats.ring_all();
-        drop(state);
-        self.changed.notify_all();
-        self.keeper.notify_all();
-        for job in refused {
-            job.receipt.ticket.answer(Err(away.clone()));
-        }
-    }
-
-    /// Waits, at most `limit`, until the first try to open the token has ended.
-    pub(super) fn settled(&self, limit: Duration) -> Result<(), HsmError> {
-        let end = Instant::now() + limit;
-        let mut state = self.lock();
-        while !state.mode.is_settled() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(HsmError::Hung {
-                    token: self.bounds.name.clone(),
-                });
-            }
-            state = wait_timeout(&self.changed, state, left);
-        }
-        match state.mode.cause() {
-            Some(cause) if state.mode.state() != TokenState::Up => Err(cause.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    /// A session thread has ended and its session is closed.
-    pub(super) fn leave(&self, seat: usize) {
-        self.lock().seats.leave(seat);
-        self.changed.notify_all();
-        self.keeper.notify_all();
-    }
-
-    /// Changes how many session threads there are; the keeper starts those that are missing.
-    pub(super) fn resize(&self, wanted: usize) {
-        let mut state = self.lock();
-        state.wanted = wanted;
-        state.seats.ring_all();
-        drop(state);
-        self.keeper.notify_all();
-    }
-
     /// Sleeps until `until`, or until something happened that the keeper must see.
     pub(super) fn sleep<'a>(
         &'a self,
@@ -367,56 +240,6 @@ impl Queue {
     ) -> MutexGuard<'a, State> {
         let pause = until.saturating_duration_since(Instant::now());
         wait_timeout(&self.keeper, state, pause)
-    }
-
-    /// Takes no more work, and tells every thread to end.
-    pub(super) fn shut(&self) {
-        let mut state = self.lock();
-        state.open = false;
-        let unbegun: Vec<Job> = state.waiting.drain(..).collect();
-        state.seats.ring_all();
-        drop(state);
-        self.keeper.notify_all();
-        self.changed.notify_all();
-        for job in unbegun {
-            job.receipt.ticket.answer(Err(self.closed()));
-        }
-    }
-
-    /// As [`Queue::shut`], and waits, bounded, for the threads.
-    pub(super) fn close(&self) {
-        self.shut();
-        let end = Instant::now() + CLOSE_WAIT;
-        let mut state = self.lock();
-        while state.seats.any_leaving() && Instant::now() < end {
-            let left = end.saturating_duration_since(Instant::now());
-            state = wait_timeout(&self.changed, state, left);
-        }
-        let orphans: Vec<Receipt> = state.seats.busy().cloned().collect();
-        drop(state);
-        for receipt in orphans {
-            receipt.ticket.answer(Err(self.closed()));
-        }
-    }
-
-    pub(super) fn stats(&self) -> TokenStats {
-        let counts = self.counters.read();
-        let state = self.lock();
-        TokenStats {
-            waiting: state.waiting.len(),
-            in_flight: state.seats.busy().count(),
-            sessions: state.seats.open(),
-            hung: state.seats.hung(),
-            queue_bound: self.capacity(&state),
-            capacity_per_second: self.rate(&state),
-            ..counts
-        }
-    }
-
-    /// How many signatures wait or are being made.
-    pub(super) fn outstanding(&self) -> usize {
-        let state = self.lock();
-        state.waiting.len() + state.seats.busy().count()
     }
 
     pub(super) fn expire(&self, receipt: &Receipt) {
@@ -432,43 +255,6 @@ impl Queue {
         receipt.ticket.answer(Err(HsmError::Hung {
             token: self.bounds.name.clone(),
         }));
-    }
-
-    /// Signatures that may wait: as many as the token makes within a deadline, if nobody said otherwise.
-    fn capacity(&self, state: &State) -> usize {
-        if let Some(capacity) = self.bounds.capacity {
-            return capacity;
-        }
-        match self.rate(state) {
-            0 => QUEUE_UNMEASURED,
-            rate => {
-                let within = rate as f64 * self.bounds.time_to_live.as_secs_f64();
-                // Never fewer than keep the sessions busy while their callers are woken.
-                (within as usize).clamp(2 * state.wanted.max(1), 1 << 20)
-            }
-        }
-    }
-
-    /// Signatures a second, from how long they take; 0 before there was one.
-    fn rate(&self, state: &State) -> u64 {
-        match self.counters.service().as_secs_f64() {
-            0.0 => 0,
-            service => (state.wanted as f64 / service) as u64,
-        }
-    }
-
-    fn closed(&self) -> HsmError {
-        HsmError::Closed {
-            token: self.bounds.name.clone(),
-        }
-    }
-
-    pub(super) fn away(&self, mode: &Mode) -> HsmError {
-        let cause = mode.cause().map(ToString::to_string);
-        HsmError::Away {
-            token: self.bounds.name.clone(),
-            cause: cause.unwrap_or_default(),
-        }
     }
 }
 
