@@ -23,6 +23,8 @@ pub mod uri;
 pub mod pin;
 
 mod module;
+mod settings;
+mod slots;
 mod token;
 
 mod group;
@@ -50,7 +52,7 @@ pub use group::Group;
 pub use key::{Extractable, Key, KeyInfo, KeyKind, Provenance};
 pub use pin::{Pin, PinSource};
 pub use sessions::{TokenHealth, TokenState, join_closed_tokens};
+pub use settings::{Isolation, QueueBound, Sessions, TokenSettings};
+pub use slots::{TokenInfo, TokenSelect, tokens};
 pub use stats::{LATENCY_BOUNDS_US, TokenStats};
-pub use token::{
-    Isolation, QueueBound, Sessions, Token, TokenInfo, TokenSelect, TokenSettings, tokens,
-};
+pub use token::Token;

@@ -15,7 +15,7 @@ use crate::error::HsmError;
 use crate::key::KeyInfo;
 use crate::sign::{Family, Mechanism};
 use crate::signer::remote;
-use crate::token::TokenInfo;
+use crate::slots::TokenInfo;
 use crate::uri::Pkcs11Uri;
 pub(crate) use local::spoils_session;
 

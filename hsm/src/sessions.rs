@@ -28,10 +28,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::HsmError;
 use crate::link::{Description, Link, Session, SignRequest};
+use crate::settings::{QueueBound, Sessions, TokenSettings};
 use crate::stats::TokenStats;
 use crate::step;
 use crate::sync::{Arc, Mutex, lock};
-use crate::token::{QueueBound, Sessions, TokenSettings};
 pub(crate) use canary::Canary;
 pub use closers::join_closed_tokens;
 pub use mode::TokenState;

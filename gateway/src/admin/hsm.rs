@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use portcullis_hsm::{Isolation, LATENCY_BOUNDS_US, Token, TokenState, TokenStats};
 use serde_json::{Value, json};
 
-use super::probes::{gauge, label};
+use super::text::{gauge, label};
 use crate::certificates::Tokens;
 
 const STATES: [TokenState; 4] = [

@@ -6,6 +6,7 @@
 mod control;
 mod hsm;
 mod probes;
+mod text;
 
 pub use control::{ControlError, call, listen as listen_control};
 pub use probes::{State, listen as listen_probes};

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::hsm;
+use super::text::{gauge, label};
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -196,19 +197,4 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         )?;
     }
     hsm::encode(out, &snapshot.tokens)
-}
-
-pub(super) fn gauge(out: &mut String, name: &str, help: &str) -> std::fmt::Result {
-    writeln!(out, "# HELP {name} {help}.\n# TYPE {name} gauge")
-}
-
-/// A label value in quotes, escaped as OpenMetrics asks.
-pub(super) fn label(value: &str) -> String {
-    format!(
-        "\"{}\"",
-        value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    )
 }

@@ -7,7 +7,8 @@ use super::Writer;
 use crate::error::HsmError;
 use crate::key::certificate;
 use crate::key::object::{self, KeyObject};
-use crate::token::{Token, TokenInfo};
+use crate::slots::TokenInfo;
+use crate::token::Token;
 use crate::uri::{ObjectType, Pkcs11Uri};
 
 /// What goes with a private key.

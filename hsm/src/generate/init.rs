@@ -9,7 +9,7 @@ use super::refuse;
 use crate::error::HsmError;
 use crate::module::Module;
 use crate::pin::Pin;
-use crate::token::TokenInfo;
+use crate::slots::TokenInfo;
 
 /// Length of `CK_TOKEN_INFO.label`.
 const MAX_LABEL_BYTES: usize = 32;

@@ -10,7 +10,8 @@ use crate::error::HsmError;
 use crate::key::certificate::{self, Fields};
 use crate::key::{Key, KeyInfo, object, proof};
 use crate::module::Module;
-use crate::token::{Token, TokenInfo};
+use crate::slots::TokenInfo;
+use crate::token::Token;
 use crate::uri::Pkcs11Uri;
 
 /// Everything in a token that concerns us.

@@ -9,7 +9,8 @@ use super::Writer;
 use crate::error::HsmError;
 use crate::key::certificate::{self, Fields};
 use crate::key::object;
-use crate::token::{Token, TokenInfo};
+use crate::slots::TokenInfo;
+use crate::token::Token;
 use crate::uri::Pkcs11Uri;
 
 /// What happens to an older certificate of the same key.

@@ -6,7 +6,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 
 use super::{KeyInfo, Provenance, public};
 use crate::error::HsmError;
-use crate::token::TokenInfo;
+use crate::slots::TokenInfo;
 use crate::uri::{ObjectType, Pkcs11Uri};
 
 /// What is read of a private key (`C_GetAttributeValue`); nothing of it is secret.

@@ -15,7 +15,7 @@ use crate::error::HsmError;
 use crate::key::{KeyInfo, certificate, object};
 use crate::module::{Credentials, Inside, Module};
 use crate::sign::Family;
-use crate::token::{TokenInfo, TokenSelect, select};
+use crate::slots::{TokenInfo, TokenSelect, select};
 use crate::uri::Pkcs11Uri;
 
 /// A token of a module that is, or will be, loaded in this process.

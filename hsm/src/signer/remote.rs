@@ -16,7 +16,8 @@ use super::protocol::{Ask, Frames, Reply};
 use crate::error::HsmError;
 use crate::key::KeyInfo;
 use crate::link::{Description, FoundKey, KeyName, SignRequest};
-use crate::token::{TokenSelect, TokenSettings};
+use crate::settings::TokenSettings;
+use crate::slots::TokenSelect;
 use crate::uri::Pkcs11Uri;
 
 /// The way to a signer process.

@@ -21,7 +21,8 @@ use super::protocol::{Ask, Frames, Reply};
 use super::remote::{Remote, Spawner};
 use crate::error::HsmError;
 use crate::link::{KeyName, Link, Session, SignRequest};
-use crate::token::{TokenSettings, local};
+use crate::settings::TokenSettings;
+use crate::token::local;
 use crate::uri::Pkcs11Uri;
 
 /// Connections at once: every session of every gateway, and those that hang.
