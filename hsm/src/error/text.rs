@@ -174,7 +174,7 @@ impl HsmError {
             ),
             HsmError::PinUnusable { token } => write!(
                 f,
-                "the user PIN of token `{token}` is locked or not set: the security officer must set it"
+                "the user PIN of token `{token}` is locked or not set: the security officer must set it; then start again"
             ),
             _ => Ok(()),
         }

@@ -75,16 +75,21 @@ impl Refused {
         known.contains(&self.mark) || self.is_on_disk()
     }
 
-    /// Marks the PIN. A folder that cannot be written is no reason to try the PIN again in this process.
-    pub(super) fn remember(self) {
-        // Whoever starts the process sees the refusal itself; a second complaint here would hide it. The
-        // gateway checks at its start that the folder can be written.
-        let _ = self.file.as_deref().map(|file| self.write(file));
+    /// Marks the PIN in this process.
+    pub(super) fn remember_here(self) {
         let mut known = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
         // Bounded: a source that is corrected a thousand times is still wrong.
         if known.len() < 1024 {
             known.push(self.mark);
         }
+    }
+
+    /// Marks the PIN, also over restarts. A folder that cannot be written is no reason to try the PIN again in this process.
+    pub(super) fn remember(self) {
+        // Whoever starts the process sees the refusal itself; a second complaint here would hide it. The
+        // gateway checks at its start that the folder can be written.
+        let _ = self.file.as_deref().map(|file| self.write(file));
+        self.remember_here();
     }
 
     /// The token took a PIN: what it refused before is of no interest any more.

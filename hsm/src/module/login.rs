@@ -151,7 +151,8 @@ fn attempt(
             })
         }
         Err(Error::Pkcs11(RvError::PinLocked | RvError::UserPinNotInitialized, _)) => {
-            refused.into_iter().for_each(Refused::remember);
+            // Not over a restart: the security officer may set the same PIN again.
+            refused.into_iter().for_each(Refused::remember_here);
             Err(HsmError::PinUnusable { token })
         }
         Err(error) => Err(error.into()),

@@ -18,6 +18,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// A token that was up for this long begins its backoff anew; one that flaps does not.
 const STABLE: Duration = Duration::from_secs(5);
 
+/// The longest pause before the first try of one that flaps.
+const FLAPPING: Duration = Duration::from_millis(500);
+
 /// How often what an operator must mend is looked at. A refused PIN is not tried by this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
@@ -68,7 +71,7 @@ impl Mode {
             self.tries = 0;
             Duration::ZERO
         } else {
-            pause(self.tries, STABLE)
+            pause(self.tries, FLAPPING)
         };
         self.enter(TokenState::Recovering, now, Some(cause));
         self.next_try = now + pause;

@@ -12,6 +12,7 @@ mod backups;
 mod certificates;
 #[cfg(feature = "exams")]
 mod figures;
+mod groups;
 mod harness;
 mod imports;
 mod keys;

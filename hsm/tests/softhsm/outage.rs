@@ -19,7 +19,7 @@ fn faulty(hsm: &Hsm, change: impl FnOnce(&mut TokenSettings)) -> (Token, Key) {
     (token, key)
 }
 
-fn sign(key: &Key) -> Result<Vec<u8>, HsmError> {
+pub(crate) fn sign(key: &Key) -> Result<Vec<u8>, HsmError> {
     let signer = key
         .signing_key()
         .choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256])
