@@ -10,6 +10,7 @@
 
 mod backups;
 mod certificates;
+mod confine;
 #[cfg(feature = "exams")]
 mod figures;
 mod groups;
