@@ -44,7 +44,7 @@ pub struct TokenSettings {
 /// How many session threads a token has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sessions {
-    /// As many as [`Token::tune`] finds the token to work in parallel; two before.
+    /// As many as [`crate::Token::tune`] finds the token to work in parallel; two before.
     Auto,
     /// This many.
     Count(NonZeroUsize),

@@ -118,7 +118,7 @@ impl Token {
     }
 
     /// Finds out how many sessions the token works in parallel and keeps as many. Takes up to two seconds, and
-    /// a key must have been found before. For [`Sessions::Auto`].
+    /// a key must have been found before. For [`crate::Sessions::Auto`].
     ///
     /// # Errors
     /// When no key is known, or the token did not sign.
