@@ -28,7 +28,8 @@ pub(super) fn run(core: &Arc<Core>) {
         let Some(mut state) = expire_overdue(core, state, now) else {
             continue;
         };
-        let hung_since = worker::hung_since(now, core);
+        // A call that hangs now began before this moment.
+        let hung_since = now.checked_sub(core.queue.bounds.hang_timeout);
         let lost = hung_since.map(|since| state.seats.write_off(since));
         if let Some(lost) = lost.filter(|lost| !lost.is_empty()) {
             note_hung(core, &mut state, now);
@@ -85,7 +86,10 @@ fn note_hung(core: &Core, state: &mut State, now: Instant) {
     let hung = state.seats.hung();
     if hung > core.queue.bounds.max_hung {
         let cause = HsmError::Interface(format!("{hung} calls of it hang"));
-        state.mode.failed(now, cause);
+        if state.mode.failed(now, cause) {
+            // Who waits for work gives up its session, which a restart would wait for.
+            state.seats.ring_all();
+        }
         core.restart_first.store(true, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,5 @@
 //! One session thread: takes work, keeps its session, and never uses one again that returned an error.
 
-use std::time::Instant;
-
 use super::Core;
 use super::queue::{Next, Receipt, Work};
 use crate::error::{ErrorClass, HsmError};
@@ -86,9 +84,4 @@ fn drop_if_spoilt<T>(core: &Core, session: &mut Option<Session>, answer: &Result
         *session = None;
         core.queue.strike(error, false);
     }
-}
-
-/// The moment before which a call must have begun to be a hung one now.
-pub(super) fn hung_since(now: Instant, core: &Core) -> Option<Instant> {
-    now.checked_sub(core.queue.bounds.hang_timeout)
 }
