@@ -6,6 +6,7 @@
 
 // What the operator can say, in the order of a connection's life.
 mod admin;
+mod attribute;
 mod certificate;
 mod client_cert;
 mod deny;
@@ -44,6 +45,7 @@ mod syntax;
 mod value;
 
 pub use admin::{Admin, Log, LogTarget};
+pub use attribute::{ATTRIBUTE_NAMES, attribute_name, attribute_oid};
 pub use certificate::{Certificate, ChainSource, KeyPolicy, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
 pub use deny::{Deny, parse_serial};

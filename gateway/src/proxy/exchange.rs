@@ -17,7 +17,6 @@ use super::authority::RequestHost;
 use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
 use super::worker::{Client, View, Worker};
-use crate::identity::ClientIdentity;
 use crate::path::CanonicalPath;
 use crate::policy::{Denied, Permit};
 use crate::reason::Reason;
@@ -133,9 +132,7 @@ fn admit(
         _ => return Err(refused(Reason::Misdirected)),
     };
     // A reload may have made the site stricter than it was when this connection's handshake ran.
-    if site.tls.mode == ClientCertMode::Require
-        && matches!(client.facts.identity, ClientIdentity::Absent)
-    {
+    if site.tls.mode == ClientCertMode::Require && client.facts.identity.verified().is_none() {
         return Err(refused(Reason::ClientCertRequired));
     }
     // A reload may have taken away the CA this client was verified under.

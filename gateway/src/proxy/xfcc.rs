@@ -6,12 +6,10 @@ use http::HeaderValue;
 
 use crate::identity::{ClientIdentity, Identity};
 
-/// The header's value for a client; `None` where there is no identity to tell.
+/// The header's value for a client; `None` where no identity was verified.
 pub(super) fn value(client: &ClientIdentity) -> Option<HeaderValue> {
-    match client {
-        ClientIdentity::Absent => None,
-        ClientIdentity::Verified(identity) => HeaderValue::try_from(text(identity)).ok(),
-    }
+    let identity = client.verified()?;
+    HeaderValue::try_from(text(identity)).ok()
 }
 
 fn text(identity: &Identity) -> String {
@@ -53,25 +51,31 @@ fn push(text: &mut String, key: &str, value: &str, quote: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn delimiters_and_control_characters_cannot_break_out() {
         let identity = Identity {
-            spiffe: None,
             uris: vec!["spiffe://a/b;By=x".to_owned()],
             dns: vec!["a.example".to_owned()],
             subject: "CN=a\"b\\c\r\nX: y, O=\u{e9}".to_owned(),
-            common_name: None,
-            issuer: String::new(),
-            serial: String::new(),
             sha256: [0xab; 32],
-            not_after: 0,
+            ..Identity::default()
         };
         let expected = format!(
             "Hash={};Subject=\"CN=a\\\"b\\\\c%0D%0AX: y, O=%C3%A9\";URI=\"spiffe://a/b;By=x\";DNS=a.example",
             "ab".repeat(32)
         );
         assert_eq!(text(&identity), expected);
+    }
+
+    #[test]
+    fn only_a_verified_identity_is_told() {
+        let identity = Arc::new(Identity::default());
+        assert!(value(&ClientIdentity::Absent).is_none());
+        assert!(value(&ClientIdentity::Unverified(Arc::clone(&identity))).is_none());
+        assert!(value(&ClientIdentity::Verified(identity)).is_some());
     }
 }
