@@ -12,9 +12,11 @@ pub mod listener;
 pub mod connection;
 
 pub mod certificates;
+pub mod jws;
 pub mod tls;
 
 pub mod identity;
+pub mod identity_fields;
 pub mod path;
 pub mod policy;
 pub mod reason;

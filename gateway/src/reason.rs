@@ -78,6 +78,7 @@ reasons! {
     NotAuthorized = "NOT_AUTHORIZED", "no rule allows this identity, host, method and path";
     DeniedByRule = "DENIED_BY_RULE", "a deny rule matched";
     NoRoute = "NO_ROUTE", "no route of the site matches the path";
+    IdentityNotSigned = "IDENTITY_NOT_SIGNED", "the identity for the upstream could not be signed in time";
     // Upstream.
     UpstreamConnect = "UPSTREAM_CONNECT", "no endpoint of the upstream accepted a connection in time";
     UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";

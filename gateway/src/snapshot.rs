@@ -5,12 +5,15 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderName;
 use portcullis_config::{
-    ClientCertMode, Config, Forwarding, HostPattern, Limits, Listener, ListenerKind, Site, Timeouts,
+    ClientCertMode, Config, Forwarding, HostPattern, IdentityJwt, Limits, Listener, ListenerKind,
+    Site, Timeouts,
 };
 use rustls_pki_types::TrustAnchor;
 
-use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_trust};
+use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key, load_trust};
+use crate::jws::JwsSigner;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::route::Routes;
@@ -32,12 +35,25 @@ pub struct Snapshot {
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
     pub forwarding: Forwarding,
+    /// Signs who the client is, for the upstreams that want it signed.
+    pub identity_tokens: Option<IdentityTokens>,
     /// Bounds.
     pub limits: Limits,
     /// Bounds on time.
     pub timeouts: Timeouts,
     /// Open tokens.
     pub tokens: Tokens,
+}
+
+/// `[forwarding.jwt]`, ready to sign.
+#[derive(Debug)]
+pub struct IdentityTokens {
+    /// The proven key.
+    pub signer: JwsSigner,
+    /// Where tokens are sent.
+    pub header: HeaderName,
+    /// What the operator wrote.
+    pub settings: IdentityJwt,
 }
 
 /// A site as connections see it.
@@ -168,6 +184,10 @@ impl Snapshot {
                 sites.push(view);
             }
         }
+        let identity_tokens = match (&config.forwarding.jwt, &tokens) {
+            (Some(settings), Some(tokens)) => build_tokens(config, settings, tokens, &mut errors),
+            _ => None,
+        };
         let (Some(tokens), true) = (tokens, errors.is_empty()) else {
             return Err(errors);
         };
@@ -188,6 +208,7 @@ impl Snapshot {
                 .map(|upstream| Target::reuse(upstream, old_targets))
                 .collect(),
             forwarding: config.forwarding.clone(),
+            identity_tokens,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             tokens,
@@ -200,6 +221,30 @@ impl Snapshot {
             .iter()
             .find(|listener| *listener.name == *name)
     }
+}
+
+fn build_tokens(
+    config: &Config,
+    settings: &IdentityJwt,
+    tokens: &Tokens,
+    errors: &mut Vec<SnapshotError>,
+) -> Option<IdentityTokens> {
+    let mut refuse = |message: String| {
+        errors.push(SnapshotError {
+            span: settings.key.span.clone(),
+            message,
+        });
+    };
+    let key = load_key(config, &settings.key, settings.hsm, tokens);
+    let key = key.map_err(|error| refuse(error.to_string())).ok()?;
+    let signer = JwsSigner::new(key).map_err(|error| refuse(error.to_string()));
+    // The name was checked with the configuration.
+    let header = HeaderName::try_from(&settings.header).map_err(|error| refuse(error.to_string()));
+    Some(IdentityTokens {
+        signer: signer.ok()?,
+        header: header.ok()?,
+        settings: settings.clone(),
+    })
 }
 
 fn view_listener(listener: &Listener, sites: &[Site]) -> ListenerView {

@@ -65,9 +65,19 @@ pub(super) async fn answer(
         host,
         rewritten,
     } = admitted;
+    let told = match view.identity_headers.tell(client, &view, &target).await {
+        Ok(told) => told,
+        Err(untold) => {
+            let record = recorder.record();
+            record.request_id = worker.ids.request_id().into();
+            record.rule = Some(Arc::clone(permit.rule()));
+            record.upstream = Some(Arc::clone(&target.name));
+            return recorder.refuse(untold.reason, Some(&untold.detail));
+        }
+    };
     let sender = Sender {
         ip: client.facts.client.ip(),
-        xfcc: client.xfcc.as_ref(),
+        told: &told,
     };
     let ids = prepare_request(
         &mut parts,

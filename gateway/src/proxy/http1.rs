@@ -23,7 +23,7 @@ use self::respond::{After, End, respond, respond_bare};
 use super::exchange::answer;
 use super::worker::{Client, Worker, head_limits};
 use crate::http1::{BodyDecoder, Framing, HeadError, HeadScan, RequestHead};
-use crate::patience::{Patience, Wait};
+use crate::patience::Patience;
 use crate::reason::Reason;
 use crate::telemetry::RefusalRecord;
 use crate::upstream::RequestBody;
@@ -169,11 +169,7 @@ where
     );
     let body = match head.framing {
         Framing::None | Framing::Length(0) => RequestBody::Empty,
-        _ => RequestBody::Stream(Box::pin(ClientBody::new(
-            Rc::clone(io),
-            snapshot.limits.body,
-            Wait::new(timeouts.body),
-        ))),
+        _ => RequestBody::Stream(Box::pin(ClientBody::new(Rc::clone(io), &snapshot))),
     };
     drop(snapshot);
     let after = After {

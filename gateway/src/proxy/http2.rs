@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderName, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::exchange::answer;
 use super::headers::clean_trailers;
+use super::identity_headers::token_header;
 use super::worker::{Client, Worker};
 use crate::patience::{Patience, Wait};
 use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
@@ -120,6 +121,7 @@ fn request_body(incoming: Incoming, worker: &Worker) -> RequestBody {
     RequestBody::Stream(Box::pin(ClientBody {
         incoming,
         limit: snapshot.limits.body,
+        token_header: token_header(&snapshot),
         received: 0,
         wait: Wait::new(snapshot.timeouts.body),
     }))
@@ -129,6 +131,8 @@ fn request_body(incoming: Incoming, worker: &Worker) -> RequestBody {
 struct ClientBody {
     incoming: Incoming,
     limit: Option<u64>,
+    /// What trailers may not have either.
+    token_header: Option<HeaderName>,
     received: u64,
     wait: Wait,
 }
@@ -152,7 +156,7 @@ impl Body for ClientBody {
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(ClientBodyError::Closed))),
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    clean_trailers(trailers);
+                    clean_trailers(trailers, this.token_header.as_ref());
                 }
                 this.wait.over();
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);

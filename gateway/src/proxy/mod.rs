@@ -5,11 +5,12 @@ mod exchange;
 mod headers;
 mod http1;
 mod http2;
+mod identity_headers;
+mod identity_tokens;
 mod ids;
 mod redirect;
 mod response;
 mod worker;
-mod xfcc;
 
 pub use http1::serve as serve_http1;
 pub use http2::serve as serve_http2;

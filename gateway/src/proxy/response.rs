@@ -178,7 +178,7 @@ pub(super) fn status_of(reason: Reason) -> StatusCode {
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::UpstreamBusy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::UpstreamBusy | Reason::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::UpstreamConnect | Reason::UpstreamProtocol | Reason::UpstreamClosed => {
             StatusCode::BAD_GATEWAY

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::time::Instant;
 
+use super::identity_headers::IdentityHeaders;
 use super::ids::Ids;
-use super::xfcc;
 use crate::drain::Draining;
 use crate::http1::HeadLimits;
 use crate::limit::Slots;
@@ -122,12 +121,10 @@ pub(super) fn head_limits(snapshot: &Snapshot) -> HeadLimits {
 pub struct Client {
     /// For records.
     pub facts: Rc<ConnectionFacts>,
-    /// `X-Forwarded-Client-Cert`, made once.
-    pub xfcc: Option<HeaderValue>,
     /// The settings of the handshake.
     tls: Arc<SiteTls>,
     /// The chain that was verified then, the leaf first; empty without one.
-    chain: Vec<CertificateDer<'static>>,
+    pub(super) chain: Vec<CertificateDer<'static>>,
     open: Rc<Cell<usize>>,
     sending: RefCell<Vec<Weak<SendClock>>>,
     view: RefCell<Option<Rc<View>>>,
@@ -170,6 +167,8 @@ pub(super) struct View {
     pub(super) roles: RoleSet,
     /// Whether the client's chain leads to a trust anchor of the site as it is now.
     pub(super) trusted: Result<(), Reason>,
+    /// What upstreams are told about the client.
+    pub(super) identity_headers: IdentityHeaders,
 }
 
 impl Client {
@@ -179,10 +178,8 @@ impl Client {
         tls: Arc<SiteTls>,
         chain: Vec<CertificateDer<'static>>,
     ) -> Self {
-        let xfcc = xfcc::value(&facts.identity);
         Self {
             facts: Rc::new(facts),
-            xfcc,
             tls,
             chain,
             open: Rc::default(),
@@ -261,6 +258,7 @@ impl Client {
                     site,
                     roles,
                     trusted,
+                    identity_headers: IdentityHeaders::default(),
                 });
                 *view = Some(Rc::clone(&fresh));
                 fresh
