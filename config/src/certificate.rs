@@ -135,29 +135,7 @@ impl RawCertificate {
             .required(table, "chain", self.chain)
             .map(|text| (chain_source(check, &text), text));
         let text = check.required(table, "key", self.key);
-        let named = self.hsm.map(|name| (tokens.named(check, &name), name.span));
-        let text = text?;
-        let key = text.with(key_source(check, &text)?);
-        let hsm = match &key.value {
-            KeySource::Software(path) => {
-                if let Some((_, span)) = named {
-                    check.error(&span, "`hsm` does nothing here: the key is a file");
-                }
-                software_key(check, &text.with(path), tokens, policy);
-                None
-            }
-            KeySource::Pkcs11(uri) => {
-                let span = named.as_ref().map(|(_, span)| span);
-                let place = match &named {
-                    Some((place, _)) => *place,
-                    None => tokens.resolve(check, uri, &text.span),
-                };
-                if let Some(place) = place {
-                    tokens.held(check, (&text.with(uri.clone()), "key"), place, span);
-                }
-                place
-            }
-        };
+        let (key, hsm) = checked_key(check, text, self.hsm, tokens, policy)?;
         let (source, chain) = chain?;
         let source = chain.with(source?);
         if let ChainSource::Token(uri) = &source.value {
@@ -183,6 +161,40 @@ impl RawCertificate {
             hsm,
         })
     }
+}
+
+/// A key that is named by URI or file, and perhaps by token; where it is, for one in a token.
+pub(crate) fn checked_key(
+    check: &mut Check<'_>,
+    text: Option<Located<String>>,
+    hsm: Option<Located<String>>,
+    tokens: &Tokens<'_>,
+    policy: KeyPolicy,
+) -> Option<(Located<KeySource>, Option<HsmRef>)> {
+    let named = hsm.map(|name| (tokens.named(check, &name), name.span));
+    let text = text?;
+    let key = text.with(key_source(check, &text)?);
+    let hsm = match &key.value {
+        KeySource::Software(path) => {
+            if let Some((_, span)) = named {
+                check.error(&span, "`hsm` does nothing here: the key is a file");
+            }
+            software_key(check, &text.with(path), tokens, policy);
+            None
+        }
+        KeySource::Pkcs11(uri) => {
+            let span = named.as_ref().map(|(_, span)| span);
+            let place = match &named {
+                Some((place, _)) => *place,
+                None => tokens.resolve(check, uri, &text.span),
+            };
+            if let Some(place) = place {
+                tokens.held(check, (&text.with(uri.clone()), "key"), place, span);
+            }
+            place
+        }
+    };
+    Some((key, hsm))
 }
 
 /// Reports a key file that nobody allowed, or that the site refuses whoever allowed it.

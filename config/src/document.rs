@@ -120,7 +120,12 @@ impl RawConfig {
         for (own, draft) in drafts.into_iter().enumerate() {
             whole.extend(draft.finish(check, own, &sites, &site_names));
         }
-        let (roles, rules) = policy(check, self.role, self.rule, &sites);
+        let (role_names, roles, rules) = policy(check, self.role, self.rule, &sites);
+        let forwarding = self.forwarding.unwrap_or_default();
+        for upstream in &named {
+            upstream.check_identity(check, forwarding.signed());
+        }
+        let forwarding = forwarding.check(check, &role_names, &tokens);
         named.append(&mut upstreams.inline);
         Some(Config {
             listeners: whole,
@@ -133,7 +138,7 @@ impl RawConfig {
             roles,
             rules,
             upstreams: named,
-            forwarding: self.forwarding.unwrap_or_default().check(check),
+            forwarding,
             limits,
             timeouts,
             admin,
@@ -266,7 +271,7 @@ fn policy(
     roles: Option<Vec<Located<RawRole>>>,
     rules: Option<Vec<Located<RawRule>>>,
     sites: &[CheckedSite],
-) -> (Vec<Role>, Vec<Rule>) {
+) -> (Names, Vec<Role>, Vec<Rule>) {
     let tables = roles.unwrap_or_default();
     let names = Names::new(check, "role", names_of(&tables, RawRole::name));
     let roles = tables
@@ -294,5 +299,5 @@ fn policy(
     for (at, raw) in tables.into_iter().enumerate() {
         rules.push(raw.value.check(check, (&raw.span, at + 1), &names, &served));
     }
-    (roles, rules)
+    (names, roles, rules)
 }

@@ -1,20 +1,33 @@
 //! `[forwarding]`: what goes to upstreams with a request.
+mod jwt;
+mod xfcc;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Located;
-use crate::check::Check;
+use crate::check::{Check, Names};
+use crate::hsm_ref::Tokens;
+use crate::upstream::Signed;
 use crate::value::quoted;
 
+use self::jwt::RawJwt;
+use self::xfcc::RawXfcc;
+
+pub use self::jwt::IdentityJwt;
+pub use self::xfcc::{Xfcc, XfccDetail, XfccMode};
+
 /// `[forwarding]`: what upstreams are told about the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Forwarding {
     /// Peers whose `Forwarded`, `X-Forwarded-*` and request ids are kept and appended to. Default none.
     pub trusted_hops: Vec<IpNet>,
-    /// Send `X-Forwarded-Client-Cert`. Default true.
-    pub xfcc: bool,
+    /// What becomes of `X-Forwarded-Client-Cert`. Default: ours alone.
+    pub xfcc: Xfcc,
+    /// How identities are signed, for the upstreams that want it. Default not at all.
+    pub jwt: Option<IdentityJwt>,
     /// Send `X-Forwarded-For`, `-Proto`, `-Host`. Default true.
     pub x_forwarded: bool,
     /// Send `Forwarded` (RFC 7239). Default true.
@@ -57,8 +70,10 @@ impl IpNet {
 pub(crate) struct RawForwarding {
     /// Address blocks of proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` are kept.
     trusted_hops: Option<Vec<Located<String>>>,
-    /// Send `X-Forwarded-Client-Cert`.
-    xfcc: Option<bool>,
+    /// What becomes of `X-Forwarded-Client-Cert`.
+    xfcc: Option<Located<RawXfcc>>,
+    /// The identity of a client as a signed token (JWT), for the upstreams that want it.
+    jwt: Option<Located<RawJwt>>,
     /// Send `X-Forwarded-For`, `-Proto` and `-Host`.
     x_forwarded: Option<bool>,
     /// Send `Forwarded` (RFC 7239).
@@ -66,7 +81,20 @@ pub(crate) struct RawForwarding {
 }
 
 impl RawForwarding {
-    pub(crate) fn check(self, check: &mut Check<'_>) -> Forwarding {
+    /// Whether identities are signed, for the check of upstreams.
+    pub(crate) fn signed(&self) -> Signed {
+        match self.jwt {
+            Some(_) => Signed::Here,
+            None => Signed::Never,
+        }
+    }
+
+    pub(crate) fn check(
+        self,
+        check: &mut Check<'_>,
+        roles: &Names,
+        tokens: &Tokens<'_>,
+    ) -> Forwarding {
         let hops = self.trusted_hops.unwrap_or_default();
         let mut trusted_hops = Vec::new();
         for text in hops {
@@ -82,7 +110,12 @@ impl RawForwarding {
         }
         Forwarding {
             trusted_hops,
-            xfcc: self.xfcc.unwrap_or(true),
+            xfcc: self.xfcc.map_or_else(Xfcc::default, |raw| {
+                raw.value.check(check, &raw.span, roles)
+            }),
+            jwt: self
+                .jwt
+                .and_then(|raw| raw.value.check(check, &raw.span, tokens)),
             x_forwarded: self.x_forwarded.unwrap_or(true),
             forwarded: self.forwarded.unwrap_or(true),
         }

@@ -50,7 +50,7 @@ pub use certificate::{Certificate, ChainSource, KeyPolicy, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
 pub use deny::{Deny, parse_serial};
 pub use error::{ConfigError, ConfigErrors};
-pub use forwarding::{Forwarding, IpNet};
+pub use forwarding::{Forwarding, IdentityJwt, IpNet, Xfcc, XfccDetail, XfccMode};
 pub use hsm::{
     Hsm, HsmSource, Isolation, ModuleSource, PinSource, QueueBound, Sessions, SignerSource,
     TokenSelector,
@@ -70,7 +70,7 @@ pub use source::SourceMap;
 pub use span::Located;
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Endpoint, Upstream, UpstreamProtocol};
+pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
 
 /// The whole checked configuration.
 #[derive(Debug, Clone)]

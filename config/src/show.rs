@@ -2,6 +2,7 @@
 //!
 //! It loads back to the same configuration, and it holds no secret, because the configuration holds none.
 
+mod identity;
 mod keys;
 mod page;
 mod trust;
@@ -149,11 +150,7 @@ impl Page {
         self.key("name", quote(&rule.name));
         self.list(
             "roles",
-            rule.roles.iter().map(|role| match role {
-                RoleRef::Anyone => quote("anyone"),
-                RoleRef::Verified => quote("verified"),
-                RoleRef::Role(at) => quote(config.roles.get(*at).map_or("", |role| &role.name)),
-            }),
+            rule.roles.iter().map(|role| role_name(role, config)),
         );
         self.list_unless_empty("hosts", rule.hosts.iter().map(|host| quote(host.text())));
         self.list_unless_empty("methods", rule.methods.iter().map(quote));
@@ -190,6 +187,8 @@ impl Page {
         self.duration("idle_timeout", upstream.idle_timeout);
         self.key("connections", upstream.connections);
         self.key("pending", upstream.pending);
+        let forms = upstream.identity.iter();
+        self.list("identity", forms.map(|form| quote(form.as_str())));
     }
 
     /// The tables there is one of.
@@ -201,9 +200,12 @@ impl Page {
             "trusted_hops",
             hops.map(|net| quote(format!("{}/{}", net.address, net.prefix))),
         );
-        self.key("xfcc", forwarding.xfcc);
         self.key("x_forwarded", forwarding.x_forwarded);
         self.key("forwarded", forwarding.forwarded);
+        self.xfcc(&forwarding.xfcc, config);
+        if let Some(jwt) = &forwarding.jwt {
+            self.jwt(jwt, config);
+        }
         let limits = &config.limits;
         self.table("limits");
         self.key("connections", limits.connections);
@@ -245,6 +247,14 @@ impl Page {
         self.key("access", target(&config.log.access));
         self.key("refusals", target(&config.log.refusals));
         self.key("level", quote(&config.log.level));
+    }
+}
+
+fn role_name(role: &RoleRef, config: &Config) -> String {
+    match role {
+        RoleRef::Anyone => quote("anyone"),
+        RoleRef::Verified => quote("verified"),
+        RoleRef::Role(at) => quote(config.roles.get(*at).map_or("", |role| &role.name)),
     }
 }
 

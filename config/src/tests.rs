@@ -1,6 +1,7 @@
 //! Whole configurations: what is refused and how it is told, then what is understood.
 
 mod files;
+mod forwarding;
 mod hsm_refusals;
 mod mistakes;
 mod policy_refusals;

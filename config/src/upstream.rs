@@ -31,6 +31,8 @@ pub struct Upstream {
     pub connections: usize,
     /// Requests that may wait for a connection. Default 1,024.
     pub pending: usize,
+    /// In which forms it is told who the client is. Default `X-Forwarded-Client-Cert` alone.
+    pub identity: Vec<Located<IdentityForm>>,
 }
 
 /// Host and port of an upstream; names are resolved when connecting.
@@ -51,6 +53,32 @@ pub enum UpstreamProtocol {
     /// `"h2"`: HTTP/2 with prior knowledge.
     #[serde(rename = "h2")]
     Http2,
+}
+
+/// A form in which an upstream is told who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdentityForm {
+    /// `X-Forwarded-Client-Cert`, as `[forwarding.xfcc]` says.
+    Xfcc,
+    /// `Client-Cert` (RFC 9440) and `Client-Cert-Verified`.
+    ClientCert,
+    /// `Client-Cert-Chain` (RFC 9440).
+    ClientCertChain,
+    /// The signed token of `[forwarding.jwt]`.
+    Jwt,
+}
+
+impl IdentityForm {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IdentityForm::Xfcc => "xfcc",
+            IdentityForm::ClientCert => "client-cert",
+            IdentityForm::ClientCertChain => "client-cert-chain",
+            IdentityForm::Jwt => "jwt",
+        }
+    }
 }
 
 /// `[upstream.NAME]` as written.
@@ -77,6 +105,8 @@ pub(crate) struct RawUpstream {
     connections: Option<Located<Number>>,
     /// Requests that may wait for a connection.
     pending: Option<Located<Number>>,
+    /// In which forms it is told who the client is: `xfcc`, `client-cert`, `client-cert-chain`, `jwt`.
+    identity: Option<Vec<Located<IdentityForm>>>,
 }
 
 /// Connections and waiting requests beyond what a process can hold.
@@ -95,8 +125,36 @@ impl Upstream {
             idle_timeout: Duration::from_secs(30),
             connections: 1024,
             pending: 1024,
+            identity: vec![Located {
+                value: IdentityForm::Xfcc,
+                span: 0..0,
+            }],
         }
     }
+
+    /// Whether it is told who the client is in this form.
+    pub fn wants(&self, form: IdentityForm) -> bool {
+        self.identity.iter().any(|wanted| wanted.value == form)
+    }
+
+    /// Reports an upstream that wants tokens which nothing signs.
+    pub(crate) fn check_identity(&self, check: &mut Check<'_>, jwt: Signed) {
+        let wanted = |form: &&Located<IdentityForm>| form.value == IdentityForm::Jwt;
+        if let (Signed::Never, Some(form)) = (jwt, self.identity.iter().find(wanted)) {
+            check
+                .error(&form.span, "no key is there to sign identities with")
+                .help("add `[forwarding.jwt]` with `key = \"pkcs11:...\"`");
+        }
+    }
+}
+
+/// Whether there is a `[forwarding.jwt]`, right or wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// There is.
+    Here,
+    /// There is none.
+    Never,
 }
 
 impl RawUpstream {
@@ -135,6 +193,7 @@ impl RawUpstream {
             .filter_map(|text| endpoint(check, text))
             .collect();
         check.distinct(&endpoints, "this endpoint");
+        check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
         let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
@@ -152,6 +211,7 @@ impl RawUpstream {
             idle_timeout: check.duration(self.idle_timeout, default.idle_timeout, long),
             connections: check.count(self.connections, default.connections, 1..=COUNT_MAX),
             pending: check.count(self.pending, default.pending, 0..=COUNT_MAX),
+            identity: self.identity.unwrap_or(default.identity),
             ..default
         }
     }

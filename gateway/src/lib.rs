@@ -12,9 +12,13 @@ pub mod listener;
 pub mod connection;
 
 pub mod certificates;
+pub mod jws;
+pub mod revocation;
 pub mod tls;
+pub mod trust;
 
 pub mod identity;
+pub mod identity_fields;
 pub mod path;
 pub mod policy;
 pub mod reason;

@@ -53,6 +53,17 @@ pub struct RoleSet {
     roles: Vec<bool>,
 }
 
+impl RoleSet {
+    /// Whether the identity has this role.
+    pub fn has(&self, role: &RoleRef) -> bool {
+        match role {
+            RoleRef::Anyone => true,
+            RoleRef::Verified => self.verified,
+            RoleRef::Role(index) => self.roles.get(*index).copied().unwrap_or(false),
+        }
+    }
+}
+
 impl Policy {
     /// Takes the checked rules.
     pub fn new(config: &Config) -> Self {
@@ -129,11 +140,8 @@ fn applies(
     method: &str,
     path: &CanonicalPath<'_>,
 ) -> bool {
-    rule.roles.iter().any(|role| match role {
-        RoleRef::Anyone => true,
-        RoleRef::Verified => roles.verified,
-        RoleRef::Role(index) => roles.roles.get(*index).copied().unwrap_or(false),
-    }) && (rule.methods.is_empty() || rule.methods.iter().any(|m| m == method))
+    rule.roles.iter().any(|role| roles.has(role))
+        && (rule.methods.is_empty() || rule.methods.iter().any(|m| m == method))
         && (rule.hosts.is_empty() || rule.hosts.iter().any(|pattern| host_matches(pattern, host)))
         && (rule.paths.is_empty()
             || rule.paths.iter().any(|pattern| match pattern {
@@ -173,7 +181,8 @@ fn has_role(identity: &Identity, role: &Role) -> bool {
         || role.sha256.contains(&identity.sha256)
 }
 
-fn spiffe_matches(pattern: &str, id: &str) -> bool {
+/// Whether a SPIFFE ID matches a pattern: exact, or with a last segment `*` (one segment) or `**` (one or more).
+pub fn spiffe_matches(pattern: &str, id: &str) -> bool {
     let below = |parent: &str| {
         id.strip_prefix(parent)
             .and_then(|rest| rest.strip_prefix('/'))

@@ -6,11 +6,13 @@ mod rules;
 use std::ops::Range;
 use std::sync::Arc;
 
-use portcullis_config::{Config, Forwarding, Limits, Site, Timeouts};
+use http::HeaderName;
+use portcullis_config::{Config, Forwarding, IdentityJwt, Limits, Site, Timeouts};
 
 pub use self::names::{NameTable, normalize_host};
 pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
-use crate::certificates::{ProvenCertificate, Tokens, load_certificate};
+use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key};
+use crate::jws::JwsSigner;
 use crate::tls::SiteTls;
 use crate::trust::Demand;
 use crate::upstream::Target;
@@ -28,12 +30,25 @@ pub struct Snapshot {
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
     pub forwarding: Forwarding,
+    /// Signs who the client is, for the upstreams that want it signed.
+    pub identity_tokens: Option<IdentityTokens>,
     /// Bounds.
     pub limits: Limits,
     /// Bounds on time.
     pub timeouts: Timeouts,
     /// Open tokens.
     pub tokens: Tokens,
+}
+
+/// `[forwarding.jwt]`, ready to sign.
+#[derive(Debug)]
+pub struct IdentityTokens {
+    /// The proven key.
+    pub signer: JwsSigner,
+    /// Where tokens are sent.
+    pub header: HeaderName,
+    /// What the operator wrote.
+    pub settings: IdentityJwt,
 }
 
 /// The TLS side of a site.
@@ -80,10 +95,16 @@ impl Snapshot {
         if let Some(tokens) = &tokens {
             for (index, site) in config.sites.iter().enumerate() {
                 // Certificates are looked at also where the trust bundles have errors.
-                let handshake = rules.as_ref().map(|rules| rules.sites[index].handshake.clone());
+                let handshake = rules
+                    .as_ref()
+                    .map(|rules| rules.sites[index].handshake.clone());
                 sites.extend(build_site(config, site, (tokens, handshake), &mut errors));
             }
         }
+        let identity_tokens = match (&config.forwarding.jwt, &tokens) {
+            (Some(settings), Some(tokens)) => build_tokens(config, settings, tokens, &mut errors),
+            _ => None,
+        };
         let (Some(tokens), Some(rules), true) = (tokens, rules, errors.is_empty()) else {
             return Err(errors);
         };
@@ -99,11 +120,36 @@ impl Snapshot {
                 .map(|upstream| Target::reuse(upstream, old_targets))
                 .collect(),
             forwarding: config.forwarding.clone(),
+            identity_tokens,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             tokens,
         })
     }
+}
+
+fn build_tokens(
+    config: &Config,
+    settings: &IdentityJwt,
+    tokens: &Tokens,
+    errors: &mut Vec<SnapshotError>,
+) -> Option<IdentityTokens> {
+    let mut refuse = |message: String| {
+        errors.push(SnapshotError {
+            span: settings.key.span.clone(),
+            message,
+        });
+    };
+    let key = load_key(config, &settings.key, settings.hsm, tokens);
+    let key = key.map_err(|error| refuse(error.to_string())).ok()?;
+    let signer = JwsSigner::new(key).map_err(|error| refuse(error.to_string()));
+    // The name was checked with the configuration.
+    let header = HeaderName::try_from(&settings.header).map_err(|error| refuse(error.to_string()));
+    Some(IdentityTokens {
+        signer: signer.ok()?,
+        header: header.ok()?,
+        settings: settings.clone(),
+    })
 }
 
 fn build_site(

@@ -129,6 +129,15 @@ impl Key {
         proof::certify(self, chain)
     }
 
+    /// Proves a key that no certificate goes with: a signature made now must verify under [`Self::spki`].
+    /// Blocks while the token signs.
+    ///
+    /// # Errors
+    /// [`HsmError::ProofFailed`], or why the token did not sign.
+    pub fn prove(&self) -> Result<(), HsmError> {
+        proof::prove(self, self.spki())
+    }
+
     /// A key from a PEM file (PKCS#8, PKCS#1 or SEC 1). It signs in this process; the caller has made
     /// sure that the operator allowed software keys.
     ///

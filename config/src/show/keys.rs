@@ -63,12 +63,17 @@ impl Page {
             ChainSource::Token(uri) => quote(uri),
         };
         self.key("chain", chain);
-        let key = match &certificate.key.value {
+        self.signing_key(&certificate.key, certificate.hsm, config);
+    }
+
+    /// `key`, and `hsm` for one in a token.
+    pub(super) fn signing_key(&mut self, key: &KeySource, hsm: Option<HsmRef>, config: &Config) {
+        let key = match key {
             KeySource::Pkcs11(uri) => quote(uri),
             KeySource::Software(path) => file(path),
         };
         self.key("key", key);
-        let name = certificate.hsm.and_then(|place| match place {
+        let name = hsm.and_then(|place| match place {
             HsmRef::Token(at) => config.hsms.get(at).map(|hsm| &hsm.name),
             HsmRef::Group(at) => config.hsm_groups.get(at).map(|group| &group.name),
         });

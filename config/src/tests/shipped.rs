@@ -114,6 +114,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "give `endpoint` or `endpoints`, not both",
         "two routes of this site have the path `/`",
         "this endpoint is listed twice",
+        "`trusted` does nothing here: no copy of a client is kept",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -179,7 +180,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 21] = [
+const TABLES: [(&str, &str); 23] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -219,6 +220,14 @@ const TABLES: [(&str, &str); 21] = [
         "/properties/upstream/additionalProperties",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
+    (
+        "`[forwarding.xfcc]`",
+        "/properties/forwarding/properties/xfcc",
+    ),
+    (
+        "`[forwarding.jwt]`",
+        "/properties/forwarding/properties/jwt",
+    ),
     ("`[limits]`", "/properties/limits"),
     ("`[timeouts]`", "/properties/timeouts"),
     ("`[admin]`", "/properties/admin"),
@@ -300,6 +309,11 @@ paths = ["/**", "/a", "/b/**"]
 action = "deny"
 [forwarding]
 trusted_hops = ["10.0.0.0/8", "::1"]
+xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = ["chain", "cert"] }
+jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
+[upstream.signed]
+endpoint = "http://s"
+identity = ["jwt", "client-cert", "client-cert-chain"]
 [limits]
 body = "10MB"
 [admin]

@@ -146,7 +146,8 @@ fn a_route_may_ask_more_than_its_site_and_never_less() {
 
 #[test]
 fn what_is_denied_must_be_something_that_can_be_compared() {
-    let serial = "25:10 `xyz` does not work: a serial number has 1 to 40 hex digits, with or without colons";
+    let serial =
+        "25:10 `xyz` does not work: a serial number has 1 to 40 hex digits, with or without colons";
     refused("[deny]\nserial = \"xyz\"\n", &[serial]);
     let spiffe = "25:10 `orders` does not work: a SPIFFE ID begins with `spiffe://`";
     refused("[deny]\nspiffe = \"orders\"\n", &[spiffe]);

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/metrics` for kubelet, load balancers and Prometheus.
+//! `/livez`, `/readyz`, `/metrics` for kubelet, load balancers and Prometheus; `/jwks.json` for upstreams.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -98,10 +98,11 @@ fn answer<B>(state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
             respond(status, "application/json", readiness(state, draining))
         }
         "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(state)),
+        "/jwks.json" => respond(StatusCode::OK, "application/jwk-set+json", jwks(state)),
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "try /livez, /readyz, /metrics\n".into(),
+            "try /livez, /readyz, /metrics, /jwks.json\n".into(),
         ),
     }
 }
@@ -133,6 +134,14 @@ fn readiness(state: &State, draining: bool) -> String {
     format!("{body}\n")
 }
 
+/// The public keys that identities are signed with; none where none are.
+fn jwks(state: &State) -> String {
+    let snapshot = state.shared.snapshot.load();
+    let tokens = snapshot.identity_tokens.as_ref();
+    let keys = tokens.map_or_else(|| json!({ "keys": [] }), |tokens| tokens.signer.jwks());
+    format!("{keys}\n")
+}
+
 fn metrics(state: &State) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -162,9 +171,9 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         "portcullis_certificate_not_after_seconds",
         "End of validity of a site's certificate, Unix time",
     )?;
-    for site in &snapshot.sites {
+    for (site, rules) in snapshot.sites.iter().zip(&snapshot.rules.sites) {
         for certificate in &site.certificates {
-            let (site, kind) = (label(&site.name), label(&certificate.key.kind.to_string()));
+            let (site, kind) = (label(&rules.name), label(&certificate.key.kind.to_string()));
             writeln!(
                 out,
                 "portcullis_certificate_not_after_seconds{{site={site},key=\"{}\",provenance=\"{}\"}} {}",

@@ -8,11 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_config::{Certificate, ChainSource, Config, KeyPolicy, KeySource, Site};
+use portcullis_config::{Certificate, ChainSource, Config, HsmRef, KeyPolicy, KeySource, Site};
 use portcullis_hsm::{Extractable, HsmError, Key, KeyInfo, Provenance};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::tokens::Tokens;
 
@@ -29,6 +29,8 @@ pub struct ProvenCertificate {
     pub remote: bool,
     /// End of validity of the leaf, seconds since the Unix epoch.
     pub not_after: i64,
+    /// URI names of the leaf: who we are, for `By=`.
+    pub uris: Vec<String>,
 }
 
 /// Why a certificate, key or trust bundle cannot be used.
@@ -119,15 +121,11 @@ pub fn load_certificate(
     certificate: &Certificate,
     tokens: &Tokens,
 ) -> Result<ProvenCertificate, CertificateError> {
-    let holder = tokens.holder(certificate.hsm);
-    let no_token = || match &certificate.key.value {
-        KeySource::Pkcs11(uri) => CertificateError::NoToken(uri.to_string()),
-        KeySource::Software(path) => CertificateError::NoToken(path.display().to_string()),
-    };
     let (chain, origin) = match &certificate.chain.value {
         ChainSource::File(path) => (read_chain(path)?, path.display().to_string()),
         ChainSource::Token(uri) => {
-            let holder = holder.ok_or_else(no_token)?;
+            let holder = tokens.holder(certificate.hsm);
+            let holder = holder.ok_or_else(|| no_token(&certificate.key.value))?;
             (holder.chain(uri)?, uri.to_string())
         }
     };
@@ -137,17 +135,10 @@ pub fn load_certificate(
     let (_, parsed) =
         X509Certificate::from_der(leaf).map_err(|_| CertificateError::Leaf(origin))?;
     let not_after = parsed.validity().not_after.timestamp();
-    let (key, remote) = match &certificate.key.value {
-        KeySource::Software(file) => (Key::software(file)?, false),
-        KeySource::Pkcs11(uri) => {
-            let extractable = if config.keys.extractable.contains(uri) {
-                Extractable::Allow
-            } else {
-                Extractable::Refuse
-            };
-            (holder.ok_or_else(no_token)?.key(uri, extractable)?, true)
-        }
-    };
+    let uris = uri_names(&parsed);
+    let (source, hsm) = (&certificate.key.value, certificate.hsm);
+    let key = find_key(config, source, hsm, tokens)?;
+    let remote = matches!(source, KeySource::Pkcs11(_));
     enforce(site.key_policy, key.info())?;
     let certified = key.certify(chain)?;
     Ok(ProvenCertificate {
@@ -156,7 +147,58 @@ pub fn load_certificate(
         signer: key,
         remote,
         not_after,
+        uris,
     })
+}
+
+/// Loads a key that no certificate goes with, and proves it.
+pub fn load_key(
+    config: &Config,
+    source: &KeySource,
+    hsm: Option<HsmRef>,
+    tokens: &Tokens,
+) -> Result<Key, CertificateError> {
+    let key = find_key(config, source, hsm, tokens)?;
+    key.prove()?;
+    Ok(key)
+}
+
+fn find_key(
+    config: &Config,
+    source: &KeySource,
+    hsm: Option<HsmRef>,
+    tokens: &Tokens,
+) -> Result<Key, CertificateError> {
+    match source {
+        KeySource::Software(file) => Ok(Key::software(file)?),
+        KeySource::Pkcs11(uri) => {
+            let extractable = if config.keys.extractable.contains(uri) {
+                Extractable::Allow
+            } else {
+                Extractable::Refuse
+            };
+            let holder = tokens.holder(hsm).ok_or_else(|| no_token(source))?;
+            Ok(holder.key(uri, extractable)?)
+        }
+    }
+}
+
+fn no_token(source: &KeySource) -> CertificateError {
+    match source {
+        KeySource::Pkcs11(uri) => CertificateError::NoToken(uri.to_string()),
+        KeySource::Software(path) => CertificateError::NoToken(path.display().to_string()),
+    }
+}
+
+/// The URI names of a certificate; none where they cannot be read, for nothing but a header depends on them.
+fn uri_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let uris = names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    });
+    uris.collect()
 }
 
 /// Whether a key is good enough for its site.

@@ -10,11 +10,11 @@ use http::request::Parts;
 use portcullis_config::Forwarding;
 
 use super::authority::RequestHost;
+use super::identity_headers::{Told, XFCC};
 use super::ids::{Ids, is_plain_id, trace_id};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -26,8 +26,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) struct Sender<'a> {
     /// Peer address.
     pub ip: IpAddr,
-    /// `X-Forwarded-Client-Cert` of the connection.
-    pub xfcc: Option<&'a HeaderValue>,
+    /// Who it is, as the upstream is told.
+    pub told: &'a Told<'a>,
 }
 
 /// The ids a request goes by from here on.
@@ -54,7 +54,8 @@ pub(super) fn prepare_request(
     let headers = &mut parts.headers;
     let wants_trailers = has_token(headers, &header::TE, "trailers");
     remove_hop_by_hop(headers);
-    remove_claims(headers, trusted);
+    let xfcc = sender.told.xfcc(headers); // May be made from the client's own, which goes now.
+    remove_claims(headers, trusted, sender.told.token_header);
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -81,9 +82,10 @@ pub(super) fn prepare_request(
             &forwarded_element(sender.ip, host),
         );
     }
-    if let (true, Some(xfcc)) = (forwarding.xfcc, sender.xfcc) {
-        headers.insert(XFCC, xfcc.clone());
+    if let Some(xfcc) = xfcc {
+        headers.insert(XFCC, xfcc);
     }
+    sender.told.write(headers);
     append_via(headers, parts.version);
     RequestIds { request, trace }
 }
@@ -135,17 +137,21 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Removes from a request's trailers what a header section may not say either: no trailer is trusted.
-pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+/// `token_header` is where signed identities stand.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, token_header: Option<&HeaderName>) {
     remove_hop_by_hop(trailers);
-    remove_claims(trailers, false);
+    remove_claims(trailers, false, token_header);
 }
 
-/// Removes what only the gateway may say about a client. Upstreams that fold `_` into `-` (CGI, WSGI) would
-/// read `X_Forwarded_Client_Cert` as ours, so both spellings go.
-fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
+/// Removes what only the gateway may say about a client. Upstreams that fold `_` into `-` (CGI, WSGI), or
+/// whatever is no letter, would read `X_Forwarded_Client_Cert` as ours, so all spellings go.
+fn remove_claims(headers: &mut HeaderMap, trusted: bool, token_header: Option<&HeaderName>) {
+    let token = token_header.map(HeaderName::as_str);
     let claims: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(name.as_str(), trusted))
+        .map(|name| (name, name.as_str()))
+        .filter(|(_, text)| is_claim(text, trusted) || token.is_some_and(|name| folds(text, name)))
+        .map(|(name, _)| name)
         .cloned()
         .collect();
     for name in claims {
@@ -154,32 +160,34 @@ fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
 }
 
 fn is_claim(name: &str, trusted: bool) -> bool {
-    let is = |claim: &str| {
-        name.len() == claim.len()
-            && name
-                .bytes()
-                .zip(claim.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
+    let is = |claim: &str| folds(name, claim);
     let starts = |claim: &str| {
-        name.get(..claim.len()).is_some_and(|start| {
-            start
-                .bytes()
-                .zip(claim.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-        })
+        let start = name.get(..claim.len());
+        start.is_some_and(|start| folds(start, claim))
     };
+    // A spelling with anything but `-` is never what a trusted hop sends; an exact one may be.
+    let folded = !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     // Framing in a spelling that only some stacks would read as framing.
-    if name.contains('_') && (is("transfer-encoding") || is("content-length")) {
+    if folded && (is("transfer-encoding") || is("content-length")) {
         return true;
     }
-    if is("x-forwarded-client-cert") || is("client-cert") || is("client-cert-chain") {
+    if is("x-forwarded-client-cert")
+        || is("client-cert")
+        || is("client-cert-chain")
+        || is("client-cert-verified")
+    {
         return true;
     }
-    // A spelling with `_` is never what a trusted hop sends; an exact one may be.
-    let folded = name.contains('_');
     let hop = starts("x-forwarded-") || is("forwarded") || is("x-real-ip");
     hop && (!trusted || folded)
+}
+
+/// Whether a name reads as `claim` to somebody who takes every sign for a `-`.
+fn folds(name: &str, claim: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || (b == b'-' && !a.is_ascii_alphanumeric());
+    name.len() == claim.len() && name.bytes().zip(claim.bytes()).all(alike)
 }
 
 fn request_id(headers: &mut HeaderMap, trusted: bool, ids: &Ids) -> Box<str> {
@@ -269,9 +277,14 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Request;
-    use portcullis_config::IpNet;
+    use portcullis_config::{IpNet, Xfcc};
 
     use super::*;
+    use crate::proxy::identity_headers::{
+        CLIENT_CERT, CLIENT_CERT_CHAIN, CLIENT_CERT_VERIFIED, ToldXfcc,
+    };
+
+    const TOKEN: HeaderName = HeaderName::from_static("x-client-identity");
 
     fn forwarding(trusted: bool) -> Forwarding {
         let net = IpNet {
@@ -281,7 +294,8 @@ mod tests {
         let trusted_hops = if trusted { vec![net] } else { vec![] };
         Forwarding {
             trusted_hops,
-            xfcc: true,
+            xfcc: Xfcc::default(),
+            jwt: None,
             x_forwarded: true,
             forwarded: true,
         }
@@ -296,10 +310,19 @@ mod tests {
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let host = RequestHost::of(&parts).unwrap();
-        let xfcc = HeaderValue::from_static("Hash=00");
+        let told = Told {
+            token_header: Some(&TOKEN),
+            xfcc: ToldXfcc::Set(HeaderValue::from_static("Hash=00")),
+            leaf: Some((
+                HeaderValue::from_static(":AA==:"),
+                HeaderValue::from_static("?1"),
+            )),
+            chain: None,
+            token: Some(HeaderValue::from_static("a.b.c")),
+        };
         let sender = Sender {
             ip: "10.1.2.3".parse().unwrap(),
-            xfcc: Some(&xfcc),
+            told: &told,
         };
         prepare_request(
             &mut parts,
@@ -317,8 +340,12 @@ mod tests {
             for name in [
                 "X-Forwarded-Client-Cert",
                 "x_forwarded_client_cert",
+                "x.forwarded~client|cert",
                 "Client-Cert",
                 "client_cert-chain",
+                "Client_Cert_Verified",
+                "X-Client-Identity",
+                "x_client-identity",
             ] {
                 let headers = rewritten(&[(name, "forged"), (name, "forged again")], trusted);
                 assert!(
@@ -327,7 +354,10 @@ mod tests {
                         .all(|(_, value)| !value.as_bytes().starts_with(b"forged")),
                     "{name}"
                 );
-                assert_eq!(headers.get_all(&XFCC).iter().count(), 1);
+                for own in [XFCC, CLIENT_CERT, CLIENT_CERT_VERIFIED, TOKEN] {
+                    assert_eq!(headers.get_all(&own).iter().count(), 1, "{own}");
+                }
+                assert!(!headers.contains_key(CLIENT_CERT_CHAIN));
             }
         }
     }

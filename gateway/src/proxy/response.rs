@@ -9,7 +9,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::worker::{OpenRequest, SendClock, Worker};
+use super::client::{OpenRequest, SendClock};
+use super::worker::Worker;
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
 use crate::upstream::{ResponseBody, UpstreamError};
@@ -178,7 +179,7 @@ pub(super) fn status_of(reason: Reason) -> StatusCode {
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::UpstreamBusy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::UpstreamBusy | Reason::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::UpstreamConnect | Reason::UpstreamProtocol | Reason::UpstreamClosed => {
             StatusCode::BAD_GATEWAY

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use portcullis_config::{ClientCert, Config, Listener, ListenerKind, Site, Trust};
 
 use super::{NameTable, SnapshotError};
+use crate::certificates::state_dir;
 use crate::policy::Policy;
-use crate::revocation::OcspCache;
 use crate::route::Routes;
-use crate::trust::{Bundle, Demand, DenyList};
+use crate::trust::{Bundle, Demand, DenyError, DenyList};
 
 /// The rules of a snapshot.
 #[derive(Debug)]
@@ -58,10 +58,23 @@ pub struct SiteRules {
 pub struct Standing {
     /// Where revocation lists are kept over restarts.
     pub state_dir: Arc<Path>,
-    /// OCSP answers.
-    pub ocsp: Arc<OcspCache>,
     /// The deny list.
     pub deny: Arc<DenyList>,
+}
+
+impl Standing {
+    /// What a process begins with.
+    ///
+    /// # Errors
+    /// The deny list of the state directory cannot be read.
+    pub fn open(config: &Config) -> Result<Self, DenyError> {
+        let state_dir = state_dir(config.state_dir.as_deref());
+        let deny = DenyList::open(&config.deny, Some(&state_dir))?;
+        Ok(Self {
+            state_dir: state_dir.into(),
+            deny: Arc::new(deny),
+        })
+    }
 }
 
 impl Rules {
@@ -150,7 +163,7 @@ impl Loader<'_> {
         }
         let old = self.old.iter().find(|old| **old.name() == *trust.name);
         let standing = self.standing;
-        let bundle = match Bundle::load(trust, &standing.state_dir, &standing.ocsp, old.map(|old| &**old)) {
+        let bundle = match Bundle::load(trust, &standing.state_dir, old.map(|old| &**old)) {
             Ok(bundle) => Some(Arc::new(bundle)),
             Err(errors) => {
                 let told = errors.iter().map(|error| SnapshotError {

@@ -35,7 +35,7 @@ pub(super) fn take_proof() -> Option<Proof> {
 
 /// Verifies client chains for one site.
 #[derive(Debug)]
-pub struct ClientVerifier {
+pub(super) struct ClientVerifier {
     demand: Demand,
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
@@ -43,7 +43,7 @@ pub struct ClientVerifier {
 
 impl ClientVerifier {
     /// A verifier of what the handshake demands; `None` where no certificate is asked for.
-    pub fn new(demand: Demand, provider: Arc<CryptoProvider>) -> Option<Arc<Self>> {
+    pub(super) fn new(demand: Demand, provider: Arc<CryptoProvider>) -> Option<Arc<Self>> {
         if demand.mode() == ClientCertMode::Ignore {
             return None;
         }
@@ -51,9 +51,15 @@ impl ClientVerifier {
         let bundles = demand.bundles().iter();
         let hints = match demand.mode().verifies() {
             // One bundle that hides its names, or takes everybody, must not be missed for the names of another.
-            true if demand.bundles().iter().all(|bundle| telling(bundle.settings().ca_names)) => bundles
-                .flat_map(|bundle| bundle.anchor_names().map(DistinguishedName::in_sequence))
-                .collect(),
+            true if demand
+                .bundles()
+                .iter()
+                .all(|bundle| telling(bundle.settings().ca_names)) =>
+            {
+                bundles
+                    .flat_map(|bundle| bundle.anchor_names().map(DistinguishedName::in_sequence))
+                    .collect()
+            }
             _ => Vec::new(),
         };
         Some(Arc::new(Self {

@@ -16,7 +16,7 @@ use super::constraints::undecided;
 use super::proof::{Note, Proof};
 use crate::certificates::{CertificateError, load_trust};
 use crate::reason::Reason;
-use crate::revocation::{CrlStore, OcspCache, Refused, RevocationError};
+use crate::revocation::{CrlStore, Refused, RevocationError};
 
 /// Chains that lead to one of some anchors and pass some checks.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ pub struct Bundle {
     digest: [u8; 32],
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     pub(super) crl: Option<Arc<CrlStore>>,
-    pub(super) ocsp: Arc<OcspCache>,
 }
 
 /// What tells an anchor from others.
@@ -77,7 +76,6 @@ impl Bundle {
     pub fn load(
         settings: &Arc<Trust>,
         state_dir: &Path,
-        ocsp: &Arc<OcspCache>,
         old: Option<&Self>,
     ) -> Result<Self, Vec<BundleError>> {
         let (mut anchors, mut errors) = (Vec::new(), Vec::new());
@@ -107,7 +105,6 @@ impl Bundle {
             anchors,
             marks,
             crl,
-            ocsp: Arc::clone(ocsp),
         })
     }
 
@@ -138,12 +135,19 @@ impl Bundle {
 
     /// Verifies a chain, the leaf first: every check but the deny list, which is the process's, and OCSP answers
     /// that are not known yet.
-    pub(super) fn verify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Proof, Refused> {
-        let (first, intermediates) = chain.split_first().ok_or_else(|| malformed("an empty chain"))?;
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Proof, Refused> {
+        let (first, intermediates) = chain
+            .split_first()
+            .ok_or_else(|| malformed("an empty chain"))?;
         let leaf = Leaf::read(first)?;
         let (rsa, ec) = (self.settings.min_rsa_bits, self.settings.min_ec_bits);
         leaf.key_size()?.at_least(rsa, ec, "it")?;
-        let end_entity = EndEntityCert::try_from(first).map_err(|error| self.why(&error, &leaf, intermediates))?;
+        let end_entity = EndEntityCert::try_from(first)
+            .map_err(|error| self.why(&error, &leaf, intermediates))?;
         let path = end_entity
             .verify_for_usage(
                 self.algorithms,
@@ -157,7 +161,10 @@ impl Bundle {
             .map_err(|error| self.why(&error, &leaf, intermediates))?;
         let mut proof = self.proof(&path, &leaf, chain)?;
         if self.settings.eku == Eku::Required && !leaf.has_eku() {
-            return Err(refused(Reason::ClientCertWrongEku, "it has no extended key usage"));
+            return Err(refused(
+                Reason::ClientCertWrongEku,
+                "it has no extended key usage",
+            ));
         }
         self.check_path(&mut proof, &leaf, chain)?;
         self.check_revocation(&mut proof, chain, now)?;
@@ -179,7 +186,9 @@ impl Bundle {
             return Err(refused(Reason::ClientCertExpired, "since the handshake"));
         }
         let mut again = proof.clone();
-        again.notes.retain(|note| note.reason == Reason::ClientCertLifetime);
+        again
+            .notes
+            .retain(|note| note.reason == Reason::ClientCertLifetime);
         self.check_revocation(&mut again, chain, now)?;
         Ok(again)
     }
@@ -221,7 +230,10 @@ impl Bundle {
         let settings = &self.settings;
         let depth = proof.path.len() - 1;
         if depth > settings.max_depth {
-            let detail = format!("{depth} intermediates, the bundle allows {}", settings.max_depth);
+            let detail = format!(
+                "{depth} intermediates, the bundle allows {}",
+                settings.max_depth
+            );
             return Err(refused(Reason::ClientCertTooDeep, detail));
         }
         // Smaller ones than the defaults cannot have signed anything webpki accepts.
@@ -234,9 +246,15 @@ impl Bundle {
         if let Some(bound) = settings.max_lifetime {
             let (lives, limit) = (leaf.lifetime(), bound.limit.as_secs());
             if u64::try_from(lives).is_ok_and(|lives| lives > limit) {
-                let detail = format!("it lives {} days, the bundle allows {}", lives / 86_400, limit / 86_400);
+                let detail = format!(
+                    "it lives {} days, the bundle allows {}",
+                    lives / 86_400,
+                    limit / 86_400
+                );
                 match bound.action {
-                    LifetimeAction::Refuse => return Err(refused(Reason::ClientCertLifetime, detail)),
+                    LifetimeAction::Refuse => {
+                        return Err(refused(Reason::ClientCertLifetime, detail));
+                    }
                     LifetimeAction::Report => proof.notes.push(Note {
                         reason: Reason::ClientCertLifetime,
                         detail,
@@ -248,8 +266,13 @@ impl Bundle {
         let domains = &settings.trust_domains;
         let id = leaf.spiffe().and_then(|id| id.strip_prefix("spiffe://"));
         let domain = id.map(|id| id.split('/').next().unwrap_or_default());
-        if !domains.is_empty() && !domain.is_some_and(|domain| domains.iter().any(|known| known == domain)) {
-            let detail = domain.map_or_else(|| "it has no SPIFFE ID".to_owned(), |domain| format!("{domain:?}"));
+        if !domains.is_empty()
+            && !domain.is_some_and(|domain| domains.iter().any(|known| known == domain))
+        {
+            let detail = domain.map_or_else(
+                || "it has no SPIFFE ID".to_owned(),
+                |domain| format!("{domain:?}"),
+            );
             return Err(refused(Reason::ClientCertTrustDomain, detail));
         }
         Ok(())
@@ -265,9 +288,13 @@ impl Bundle {
         if keys.is_empty() && certificates.is_empty() {
             return Ok(());
         }
-        let pinned = |pins: &[[u8; 32]], bytes: &[u8]| pins.iter().any(|pin| pin[..] == *sum(&SHA256, bytes).as_ref());
+        let pinned = |pins: &[[u8; 32]], bytes: &[u8]| {
+            pins.iter()
+                .any(|pin| pin[..] == *sum(&SHA256, bytes).as_ref())
+        };
         let anchor = self.marks.iter().find(|mark| mark.digest == proof.anchor);
-        let mut found = anchor.is_some_and(|mark| keys.contains(&mark.spki)) || pinned(keys, leaf.spki());
+        let mut found =
+            anchor.is_some_and(|mark| keys.contains(&mark.spki)) || pinned(keys, leaf.spki());
         for at in &proof.path {
             found |= pinned(certificates, &chain[*at]);
             found |= !keys.is_empty() && pinned(keys, Leaf::read(&chain[*at])?.spki());
@@ -275,15 +302,26 @@ impl Bundle {
         if found {
             return Ok(());
         }
-        Err(refused(Reason::ClientCertNotPinned, "no pinned key or certificate in the chain"))
+        Err(refused(
+            Reason::ClientCertNotPinned,
+            "no pinned key or certificate in the chain",
+        ))
     }
 
     /// The reason behind an error of path building.
-    fn why(&self, error: &webpki::Error, leaf: &Leaf<'_>, intermediates: &[CertificateDer<'_>]) -> Refused {
+    fn why(
+        &self,
+        error: &webpki::Error,
+        leaf: &Leaf<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Refused {
         let mut reason = reason_of(error, leaf);
         let mut detail = error.to_string();
         if reason == Reason::ClientCertNameConstraint {
-            let of_anchors = self.anchors.iter().filter_map(|anchor| anchor.name_constraints.as_deref());
+            let of_anchors = self
+                .anchors
+                .iter()
+                .filter_map(|anchor| anchor.name_constraints.as_deref());
             if let Some(form) = undecided(intermediates, of_anchors) {
                 reason = Reason::ClientCertConstraintForm;
                 detail = format!("a CA has a name constraint of the form {form}");

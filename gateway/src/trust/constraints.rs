@@ -20,25 +20,28 @@ pub(super) fn undecided<'a>(
     };
     let of_anchor = |content: &[u8]| {
         // Trust anchors hold the extension without its outer SEQUENCE.
-        let (_, constraints) = NameConstraints::from_der(&sequence(content)).ok()?;
+        let der = sequence(content);
+        let (_, constraints) = NameConstraints::from_der(&der).ok()?;
         undecided_form(&constraints)
     };
     intermediates
         .iter()
         .find_map(of_intermediate)
-        .or_else(|| anchors.into_iter().find_map(|content| of_anchor(content)))
+        .or_else(|| anchors.into_iter().find_map(of_anchor))
 }
 
 fn undecided_form(constraints: &NameConstraints<'_>) -> Option<&'static str> {
     let permitted = constraints.permitted_subtrees.iter().flatten();
     let excluded = constraints.excluded_subtrees.iter().flatten();
-    permitted.chain(excluded).find_map(|subtree| match subtree.base {
-        GeneralName::DNSName(_) | GeneralName::IPAddress(_) => None,
-        GeneralName::URI(_) => Some("URI"),
-        GeneralName::DirectoryName(_) => Some("directory name"),
-        GeneralName::RFC822Name(_) => Some("mail address"),
-        _ => Some("other"),
-    })
+    permitted
+        .chain(excluded)
+        .find_map(|subtree| match subtree.base {
+            GeneralName::DNSName(_) | GeneralName::IPAddress(_) => None,
+            GeneralName::URI(_) => Some("URI"),
+            GeneralName::DirectoryName(_) => Some("directory name"),
+            GeneralName::RFC822Name(_) => Some("mail address"),
+            _ => Some("other"),
+        })
 }
 
 /// `content` as a DER SEQUENCE.

@@ -50,9 +50,11 @@ impl Shown {
     pub fn new(chain: Vec<CertificateDer<'static>>, proof: Option<Proof>) -> Result<Self, Refused> {
         let identity = match chain.first() {
             None => None,
-            Some(leaf) => Some(Arc::new(Identity::read(leaf).map_err(|_| {
-                super::chain::malformed("the leaf cannot be read")
-            })?)),
+            Some(leaf) => {
+                Some(Arc::new(Identity::read(leaf).map_err(|_| {
+                    super::chain::malformed("the leaf cannot be read")
+                })?))
+            }
         };
         Ok(Self {
             chain,
@@ -89,7 +91,10 @@ impl Shown {
 
     fn proof_of(&self, bundle: &Bundle) -> Option<Proof> {
         let proofs = self.proofs.borrow();
-        proofs.iter().find(|proof| proof.bundle == *bundle.name()).cloned()
+        proofs
+            .iter()
+            .find(|proof| proof.bundle == *bundle.name())
+            .cloned()
     }
 
     /// One proof for each bundle is kept, the newest.
@@ -219,14 +224,20 @@ impl Demand {
 
     /// The first bundle that believes, or the most telling refusal: a bundle that does not know the CA says less than
     /// one that does.
-    fn any(&self, mut ask: impl FnMut(&Bundle) -> Result<Proof, Refused>) -> Result<Proof, Refused> {
+    fn any(
+        &self,
+        mut ask: impl FnMut(&Bundle) -> Result<Proof, Refused>,
+    ) -> Result<Proof, Refused> {
         let mut told: Option<Refused> = None;
         for bundle in &self.bundles {
             match ask(bundle) {
                 Ok(proof) => return Ok(proof),
                 Err(refused) => {
                     let says_little = |refused: &Refused| {
-                        matches!(refused.reason, Reason::ClientCertUnknownCa | Reason::ClientCertSelfSigned)
+                        matches!(
+                            refused.reason,
+                            Reason::ClientCertUnknownCa | Reason::ClientCertSelfSigned
+                        )
                     };
                     if told.as_ref().is_none_or(says_little) {
                         told = Some(refused);

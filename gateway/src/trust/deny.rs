@@ -88,7 +88,10 @@ impl fmt::Display for DenyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(problem) => f.write_str(problem),
-            Self::Full => write!(f, "the deny list holds {ENTRIES_MAX} entries already: use the configuration, or a CRL"),
+            Self::Full => write!(
+                f,
+                "the deny list holds {ENTRIES_MAX} entries already: use the configuration, or a CRL"
+            ),
             Self::File(path, error) => write!(f, "deny list {}: {error}", path.display()),
         }
     }
@@ -100,12 +103,17 @@ impl DenyEntry {
     /// Reads a value: a SPIFFE ID, a SHA-256, or a serial number, told apart by their shape.
     pub fn parse(text: &str, until: Option<u64>) -> Result<Self, DenyError> {
         let (kind, value) = if text.contains("://") {
-            (DenyKind::Spiffe, parse_spiffe(text).map_err(DenyError::Value)?)
+            (
+                DenyKind::Spiffe,
+                parse_spiffe(text).map_err(DenyError::Value)?,
+            )
         } else if let Ok(sum) = parse_sha256(text) {
             (DenyKind::Sha256, hex(&sum))
         } else {
             let serial = parse_serial(text).map_err(|_| {
-                DenyError::Value("write a SPIFFE ID, a SHA-256 of a certificate, or a serial number in hex")
+                DenyError::Value(
+                    "write a SPIFFE ID, a SHA-256 of a certificate, or a serial number in hex",
+                )
             })?;
             (DenyKind::Serial, serial)
         };
@@ -205,7 +213,11 @@ impl DenyList {
     }
 
     /// [`Self::check`] for a chain that was not read yet.
-    pub(super) fn check_leaf(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Refused> {
+    pub(super) fn check_leaf(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refused> {
         if self.is_empty() {
             return Ok(());
         }
@@ -218,7 +230,9 @@ impl DenyList {
 
     fn parts(&self) -> std::sync::MutexGuard<'_, Parts> {
         // What a thread that panicked left is whole: values are replaced, never changed in place.
-        self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.parts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn publish(&self, parts: &Parts) {
@@ -255,7 +269,10 @@ impl Index {
                     }
                 }
                 DenyKind::Serial => {
-                    index.serial.entry(entry.value.clone()).or_insert(entry.until);
+                    index
+                        .serial
+                        .entry(entry.value.clone())
+                        .or_insert(entry.until);
                 }
                 DenyKind::Spiffe => index.add_spiffe(&entry.value, entry.until),
             }
@@ -282,7 +299,10 @@ impl Index {
         }
         // Every URI counts: a second one must not hide the first.
         let ids: HashSet<&str> = identity.uris.iter().map(String::as_str).collect();
-        if let Some(id) = ids.iter().find(|id| self.spiffe.get(**id).filter(holds).is_some()) {
+        if let Some(id) = ids
+            .iter()
+            .find(|id| self.spiffe.get(**id).filter(holds).is_some())
+        {
             return Some(format!("spiffe {id}"));
         }
         let matching = |(pattern, until): &&(String, Option<u64>)| {
@@ -308,7 +328,12 @@ fn write(path: &Path, entries: &[DenyEntry]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension("json.new");
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
     file.write_all(serde_json::to_string_pretty(entries)?.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)
@@ -360,7 +385,8 @@ mod tests {
     #[test]
     fn an_entry_ends_at_its_time_and_a_configured_one_does_not() {
         let list = DenyList::open(&Deny::default(), None).unwrap();
-        list.add(DenyEntry::parse("ab", Some(100)).unwrap()).unwrap();
+        list.add(DenyEntry::parse("ab", Some(100)).unwrap())
+            .unwrap();
         assert!(denied(&list, &client("x"), 99) && !denied(&list, &client("x"), 100));
         list.configure(&Deny {
             serial: vec!["ab".to_owned()],

@@ -12,10 +12,11 @@ mod constraints;
 mod demand;
 mod deny;
 mod proof;
+mod revoked;
 
 pub use bundle::{Bundle, BundleError};
 pub use checks::{CHECKS, Check};
-pub use demand::{Demand, Shown};
+pub use demand::{Demand, Met, Shown};
 pub use deny::{DenyEntry, DenyError, DenyKind, DenyList};
 pub use proof::{Note, Proof};
 

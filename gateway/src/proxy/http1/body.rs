@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -12,6 +13,8 @@ use super::io::Io;
 use crate::http1::Decoded;
 use crate::patience::Wait;
 use crate::proxy::headers::clean_trailers;
+use crate::proxy::identity_headers::token_header;
+use crate::snapshot::Snapshot;
 use crate::upstream::ClientBodyError;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -21,6 +24,8 @@ pub(super) struct ClientBody<S> {
     io: SharedIo<S>,
     request: u64,
     limit: Option<u64>,
+    /// What trailers may not have either.
+    token_header: Option<HeaderName>,
     received: u64,
     wait: Wait,
     /// Bytes of `100 Continue` that are written.
@@ -28,14 +33,15 @@ pub(super) struct ClientBody<S> {
 }
 
 impl<S> ClientBody<S> {
-    pub(super) fn new(io: SharedIo<S>, limit: Option<u64>, wait: Wait) -> Self {
+    pub(super) fn new(io: SharedIo<S>, snapshot: &Snapshot) -> Self {
         let request = io.borrow().request;
         Self {
             io,
             request,
-            limit,
+            limit: snapshot.limits.body,
+            token_header: token_header(snapshot),
             received: 0,
-            wait,
+            wait: Wait::new(snapshot.timeouts.body),
             continued: 0,
         }
     }
@@ -77,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for ClientBody<S> {
                     if decoder.is_end() {
                         io.decoder = None;
                     }
-                    clean_trailers(&mut trailers);
+                    clean_trailers(&mut trailers, this.token_header.as_ref());
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
                 Ok(Decoded::End) => {
