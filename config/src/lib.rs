@@ -17,6 +17,8 @@ mod limits;
 mod listener;
 mod path;
 mod policy;
+#[expect(dead_code, reason = "the trust table, which comes next, mounts it")]
+mod revocation;
 mod role;
 mod route;
 mod site;
@@ -55,6 +57,7 @@ pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
 pub use path::PathPattern;
 pub use policy::{Action, RoleRef, Rule};
+pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
 pub use role::Role;
 pub use route::Route;
 pub use schema::schema;
