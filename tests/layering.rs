@@ -10,11 +10,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ground first. A room imports only from floors below its own; rooms of one floor do not know each other.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["reason"],
     &["identity", "path", "drain", "limit", "patience", "http1"],
     &["policy", "route", "telemetry"],
     &["certificates"],
+    &["revocation"],
     &["upstream"],
     &["tls"],
     &["snapshot"],

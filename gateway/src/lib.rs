@@ -12,6 +12,7 @@ pub mod listener;
 pub mod connection;
 
 pub mod certificates;
+pub mod revocation;
 pub mod tls;
 
 pub mod identity;

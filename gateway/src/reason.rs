@@ -65,6 +65,12 @@ reasons! {
     ClientCertBadSignature = "CLIENT_CERT_BAD_SIGNATURE", "a signature in the chain does not verify";
     ClientCertMalformed = "CLIENT_CERT_MALFORMED", "a certificate cannot be read, or has a critical extension nobody knows";
     ClientCertNotProven = "CLIENT_CERT_NOT_PROVEN", "the client did not prove that it holds the certificate's key";
+    ClientCertRevokedCrl = "CLIENT_CERT_REVOKED_CRL", "the certificate, or a CA above it, is on a CRL of its issuer";
+    ClientCertRevokedOcsp = "CLIENT_CERT_REVOKED_OCSP", "the OCSP responder says that the certificate is revoked";
+    ClientCertCrlStale = "CLIENT_CERT_CRL_STALE", "the CRL of an issuer is past its nextUpdate for longer than the bundle's policy allows";
+    ClientCertCrlMissing = "CLIENT_CERT_CRL_MISSING", "there is no usable CRL of an issuer of the chain";
+    ClientCertOcspUnknown = "CLIENT_CERT_OCSP_UNKNOWN", "the OCSP responder does not know the certificate";
+    ClientCertOcspUnavailable = "CLIENT_CERT_OCSP_UNAVAILABLE", "no valid OCSP answer came within the deadline";
     // Requests.
     RequestMalformed = "REQUEST_MALFORMED", "the request breaks HTTP framing or syntax";
     RequestTooLarge = "REQUEST_TOO_LARGE", "the request head exceeds limits.header_bytes, limits.headers or limits.target";
