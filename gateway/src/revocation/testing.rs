@@ -227,3 +227,21 @@ pub(super) fn extension(oid: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
     let content = der::wrap(der::OCTET_STRING, &[content]);
     der::wrap(der::SEQUENCE, &[&oid, critical, &content])
 }
+
+/// A list as PEM.
+pub(super) fn pem(der: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = b"-----BEGIN X509 CRL-----\n".to_vec();
+    for (at, group) in der.chunks(3).enumerate() {
+        let bytes = [0, 1, 2].map(|at| u32::from(group.get(at).copied().unwrap_or(0)));
+        let bits = bytes[0] << 16 | bytes[1] << 8 | bytes[2];
+        let digits = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
+        out.extend(&digits[..=group.len()]);
+        out.extend(&b"=="[..3 - group.len()]);
+        if at % 16 == 15 {
+            out.push(b'\n');
+        }
+    }
+    out.extend(b"\n-----END X509 CRL-----\n");
+    out
+}
