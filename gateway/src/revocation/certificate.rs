@@ -54,16 +54,7 @@ impl<'a> PathCert<'a> {
             let given = intermediates.iter().find(|given| **given == used);
             ders.push(given.ok_or(Malformed("path"))?);
         }
-        let anchor: &'a [u8] = path.anchor().subject_public_key_info.as_ref();
-        let mut issuer_key = anchor;
-        let mut certificates = Vec::with_capacity(ders.len());
-        for der in ders.into_iter().rev() {
-            let (certificate, own_key) = read(der, issuer_key)?;
-            certificates.push(certificate);
-            issuer_key = own_key;
-        }
-        certificates.reverse();
-        Ok(certificates)
+        Self::of_chain(&ders, path.anchor().subject_public_key_info.as_ref())
     }
 
     /// The certificates of a path below its anchor, the client's own first, each issued by the next.
