@@ -18,7 +18,7 @@ use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
 use super::worker::{Client, View, Worker};
 use crate::path::CanonicalPath;
-use crate::policy::{Denied, Permit};
+use crate::policy::{Denied, Permit, RequestFacts};
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
 use crate::upstream::{RequestBody, Target};
@@ -85,6 +85,10 @@ pub(super) async fn answer(
     record.request_id = ids.request;
     record.trace_id = ids.trace;
     record.rule = Some(Arc::clone(permit.rule()));
+    record.shadows = permit.shadows().to_vec();
+    for rule in permit.shadows() {
+        worker.shared.metrics.shadow_denied(rule);
+    }
     record.upstream = Some(Arc::clone(&target.name));
     match worker.upstreams.send(permit, &target, parts, body).await {
         Ok((mut head, body)) => {
@@ -139,10 +143,14 @@ fn admit(
     view.trusted.map_err(refused)?;
     let path =
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
-    let permit =
-        view.snapshot
-            .policy
-            .decide(&view.roles, &host.name, parts.method.as_str(), &path)?;
+    let facts = RequestFacts {
+        host: &host.name,
+        method: parts.method.as_str(),
+        path: &path,
+        source: client.facts.client.ip(),
+        headers: &parts.headers,
+    };
+    let permit = view.snapshot.policy.decide(&view.roles, &facts)?;
     let upstream = site.routes.find(&path).ok_or(refused(Reason::NoRoute))?;
     let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
     Ok(Admitted {
@@ -169,6 +177,7 @@ fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> B
         status: 0,
         response_bytes: 0,
         rule: None,
+        shadows: Vec::new(),
         upstream: None,
         reason: None,
         complete: false,

@@ -59,7 +59,11 @@ impl Server {
             .shared
             .handshakes
             .set_limit(config.limits.handshakes);
-        self.state.shared.snapshot.store(Arc::new(snapshot));
+        let shared = &self.state.shared;
+        let (snapshot, old) = (Arc::new(snapshot), shared.snapshot.load_full());
+        let (before, now) = (old.policy.shadow_rules(), snapshot.policy.shadow_rules());
+        shared.metrics.adopt_shadow_rules(before, now);
+        shared.snapshot.store(Arc::clone(&snapshot));
         self.workers.switch(&config.listeners, opened);
         self.config = config;
         Ok(summary)
