@@ -1,15 +1,17 @@
-//! The plain functions every request passes: head, path, policy, route.
+//! The plain functions every request or connection passes: head, path, policy, identity.
 
-use std::fmt::Write as _;
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::HeaderMap;
 use portcullis::http1::{HeadLimits, parse_request};
 use portcullis::identity::{ClientIdentity, Identity};
 use portcullis::path::CanonicalPath;
-use portcullis::policy::Policy;
+use portcullis::policy::{Policy, RequestFacts};
+use portcullis_bench::pki;
 use portcullis_config::Config;
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -37,20 +39,51 @@ fn path(criterion: &mut Criterion) {
     });
 }
 
-/// The rule that allows stands last, so that every rule is looked at.
-fn policy_of(rules: usize) -> Policy {
+/// What ten thousand rules differ in.
+#[derive(Clone, Copy)]
+enum Differ {
+    Paths,
+    Hosts,
+    Roles,
+}
+
+impl Differ {
+    fn word(self) -> &'static str {
+        match self {
+            Differ::Paths => "paths",
+            Differ::Hosts => "hosts",
+            Differ::Roles => "roles",
+        }
+    }
+
+    /// The lines of a rule, and of the role it needs, that a request of the bench does not match.
+    fn other(self, index: usize) -> String {
+        match self {
+            Differ::Paths => {
+                format!("[[rule]]\nroles = [\"orders\"]\npaths = [\"/other/{index}/**\"]\n")
+            }
+            Differ::Hosts => {
+                format!("[[rule]]\nroles = [\"orders\"]\nhosts = [\"h{index}.example.com\"]\n")
+            }
+            Differ::Roles => format!(
+                "[[role]]\nname = \"r{index}\"\nspiffe = [\"spiffe://d/r{index}\"]\n\
+                 [[rule]]\nroles = [\"r{index}\"]\npaths = [\"/orders/**\"]\n"
+            ),
+        }
+    }
+}
+
+/// The rule that allows stands last.
+fn policy_of(differ: Differ, rules: usize) -> Policy {
     let mut text = String::from(
         "[keys]\nsoftware = [\"file:k\"]\n[[listener]]\nbind = \"127.0.0.1:1\"\n\
-         [[site]]\nhosts = [\"a\"]\ncertificate = { chain = \"c\", key = \"file:k\" }\nupstream = \"http://127.0.0.1:2\"\n\
+         [[site]]\nhosts = [\"*.example.com\"]\ncertificate = { chain = \"c\", key = \"file:k\" }\nupstream = \"http://127.0.0.1:2\"\n\
          [[role]]\nname = \"orders\"\nspiffe = [\"spiffe://d/orders\"]\n",
     );
-    for index in 1..rules {
-        let _ = writeln!(
-            text,
-            "[[rule]]\nroles = [\"orders\"]\npaths = [\"/other/{index}/**\"]"
-        );
-    }
-    text.push_str("[[rule]]\nroles = [\"orders\"]\npaths = [\"/orders/**\"]\n");
+    text.extend((1..rules).map(|index| differ.other(index)));
+    text.push_str(
+        "[[rule]]\nroles = [\"orders\"]\nhosts = [\"api.example.com\"]\nmethods = [\"GET\"]\npaths = [\"/orders/**\"]\n",
+    );
     let folder = tempfile::tempdir().expect("a folder for the configuration");
     let file = folder.path().join("bench.toml");
     std::fs::write(&file, text).expect("the configuration is written");
@@ -58,23 +91,56 @@ fn policy_of(rules: usize) -> Policy {
     Policy::new(&config)
 }
 
-fn policy(criterion: &mut Criterion) {
-    let client = ClientIdentity::Verified(Arc::new(Identity {
+fn orders() -> ClientIdentity {
+    ClientIdentity::Verified(Arc::new(Identity {
         spiffe: Some("spiffe://d/orders".to_owned()),
         uris: vec!["spiffe://d/orders".to_owned()],
         ..Identity::default()
-    }));
-    let mut group = criterion.benchmark_group("policy/decide");
-    for rules in [1, 100, 1_000] {
-        let policy = policy_of(rules);
-        let roles = policy.roles_of(&client);
-        let path = CanonicalPath::parse("/orders/4711").expect("a plain path");
-        group.bench_function(BenchmarkId::from_parameter(rules), |bencher| {
-            bencher.iter(|| black_box(policy.decide(&roles, "a", "GET", &path).is_ok()));
-        });
+    }))
+}
+
+fn policy(criterion: &mut Criterion) {
+    let client = orders();
+    let path = CanonicalPath::parse("/orders/4711").expect("a plain path");
+    let headers = HeaderMap::new();
+    let facts = RequestFacts {
+        host: "api.example.com",
+        method: "GET",
+        path: &path,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        headers: &headers,
+    };
+    let mut group = criterion.benchmark_group("policy");
+    for differ in [Differ::Paths, Differ::Hosts, Differ::Roles] {
+        for rules in [1, 100, 10_000] {
+            let policy = policy_of(differ, rules);
+            let roles = policy.roles_of(&client);
+            assert!(policy.decide(&roles, &facts).is_ok());
+            let name = format!("decide/{}", differ.word());
+            group.bench_function(BenchmarkId::new(name, rules), |bencher| {
+                bencher.iter(|| black_box(policy.decide(&roles, black_box(&facts)).is_ok()));
+            });
+            if matches!(differ, Differ::Roles) {
+                group.bench_function(BenchmarkId::new("roles_of", rules), |bencher| {
+                    bencher.iter(|| black_box(policy.roles_of(&client)));
+                });
+            }
+        }
     }
     group.finish();
 }
 
-criterion_group!(benches, head, path, policy);
+fn identity(criterion: &mut Criterion) {
+    let ca = pki::Ca::root("clients").expect("a CA");
+    let client = pki::Client::new("orders")
+        .uri("spiffe://test.portcullis/orders")
+        .expect("a URI");
+    let leaf = client.issued_by(&ca).expect("a certificate");
+    let der = leaf.chain_der().expect("a chain").remove(0);
+    criterion.bench_function("identity/read", |bencher| {
+        bencher.iter(|| black_box(Identity::read(black_box(&der)).is_ok()));
+    });
+}
+
+criterion_group!(benches, head, path, policy, identity);
 criterion_main!(benches);

@@ -213,6 +213,8 @@ impl<'a> Check<'a> {
 pub(crate) struct Names {
     kind: &'static str,
     names: Vec<Located<String>>,
+    /// The first of each name: ten thousand rules look up ten thousand roles.
+    places: HashMap<String, usize>,
 }
 
 impl Names {
@@ -238,15 +240,24 @@ impl Names {
                     .related(first, "first here");
             }
         }
-        Names { kind, names }
+        Self::of(kind, names)
+    }
+
+    fn of(kind: &'static str, names: Vec<Located<String>>) -> Self {
+        let mut places = HashMap::new();
+        for (at, name) in names.iter().enumerate() {
+            places.entry(name.value.clone()).or_insert(at);
+        }
+        Names {
+            kind,
+            names,
+            places,
+        }
     }
 
     /// The index of `wanted`; reports a name that is not there.
     pub(crate) fn index(&self, check: &mut Check<'_>, wanted: &Located<String>) -> Option<usize> {
-        let found = self
-            .names
-            .iter()
-            .position(|name| name.value == wanted.value);
+        let found = self.places.get(&wanted.value).copied();
         if found.is_none() && !check.lost_tables() {
             let known = self.names.iter().map(|name| name.value.as_str());
             let help = match did_you_mean(&wanted.value, known.clone()) {
@@ -267,10 +278,8 @@ impl Names {
 
     /// These names and then `more`, as one list to look names up in.
     pub(crate) fn and(&self, more: &Names) -> Names {
-        Names {
-            kind: self.kind,
-            names: self.names.iter().chain(&more.names).cloned().collect(),
-        }
+        let names = self.names.iter().chain(&more.names).cloned();
+        Self::of(self.kind, names.collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Located<String>> {

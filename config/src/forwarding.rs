@@ -96,18 +96,8 @@ impl RawForwarding {
         tokens: &Tokens<'_>,
     ) -> Forwarding {
         let hops = self.trusted_hops.unwrap_or_default();
-        let mut trusted_hops = Vec::new();
-        for text in hops {
-            match parse_net(&text.value) {
-                Ok(net) => trusted_hops.push(net),
-                Err(problem) => {
-                    check.error(
-                        &text.span,
-                        format!("{} is no address block: {problem}", quoted(&text.value)),
-                    );
-                }
-            }
-        }
+        let hops = hops.iter().filter_map(|text| address_block(check, text));
+        let trusted_hops = hops.collect();
         Forwarding {
             trusted_hops,
             xfcc: self.xfcc.map_or_else(Xfcc::default, |raw| {
@@ -122,8 +112,20 @@ impl RawForwarding {
     }
 }
 
+/// An address block of a list; reports one that is none.
+pub(crate) fn address_block(check: &mut Check<'_>, text: &Located<String>) -> Option<IpNet> {
+    match parse_net(&text.value) {
+        Ok(net) => Some(net),
+        Err(problem) => {
+            let message = format!("{} is no address block: {problem}", quoted(&text.value));
+            check.error(&text.span, message);
+            None
+        }
+    }
+}
+
 /// Reads `10.0.0.0/8`, or one address.
-fn parse_net(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_net(text: &str) -> Result<IpNet, String> {
     const SHAPE: &str = "write \"10.0.0.0/8\", \"2001:db8::/32\" or one address";
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),

@@ -9,6 +9,35 @@ pub enum PathPattern {
     Exact(String),
     /// `/a/**`: `/a`, `/a/` and everything below. The value is without the trailing `/**` ("" for `/**`).
     Prefix(String),
+    /// `/a/{id}/b`: some segments are open.
+    Template(PathTemplate),
+}
+
+/// A path with open segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathTemplate {
+    /// In order; at least one is open. An empty last one stands for a slash at the end.
+    pub segments: Vec<TemplateSegment>,
+    /// How it ends.
+    pub end: TemplateEnd,
+}
+
+/// A segment of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSegment {
+    /// Exactly this one.
+    Exact(String),
+    /// `{id}` or `*`: any one segment that is not empty. The value is what is written, and says nothing.
+    Open(String),
+}
+
+/// Whether a template is a whole path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateEnd {
+    /// The path ends with the last segment.
+    Here,
+    /// `/**`: that path, and everything below.
+    Below,
 }
 
 impl PathPattern {
@@ -17,23 +46,46 @@ impl PathPattern {
         match self {
             PathPattern::Exact(path) => path.clone(),
             PathPattern::Prefix(path) => format!("{path}/**"),
+            PathPattern::Template(template) => template.text(),
         }
     }
 }
 
-/// Reads `/a/b` or `/a/**`.
+impl PathTemplate {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for segment in &self.segments {
+            text.push('/');
+            match segment {
+                TemplateSegment::Exact(segment) | TemplateSegment::Open(segment) => {
+                    text.push_str(segment);
+                }
+            }
+        }
+        if self.end == TemplateEnd::Below {
+            text.push_str("/**");
+        }
+        text
+    }
+}
+
+/// Reads `/a/b`, `/a/**` or `/a/{id}/b`.
 pub(crate) fn path_pattern(check: &mut Check<'_>, text: &Located<String>) -> Option<PathPattern> {
     let (path, below) = match text.value.strip_suffix("/**") {
         Some(path) => (path, true),
         None => (text.value.as_str(), false),
     };
-    if path.contains('*') {
+    let open = path.split('/').skip(1).any(is_open);
+    if !path
+        .split('/')
+        .all(|segment| is_open(segment) || !segment.contains(['*', '{', '}']))
+    {
         check
             .error(
                 &text.span,
-                "`**` stands only as the whole last segment of a path, and `*` nowhere",
+                "`**` stands only as the whole last segment of a path, `*` and `{name}` only for whole segments",
             )
-            .help("write \"/a/**\" for `/a` and everything below it");
+            .help("write \"/a/**\" for `/a` and everything below it, \"/a/{id}\" for one segment below it");
         return None;
     }
     if below && path.is_empty() {
@@ -46,12 +98,38 @@ pub(crate) fn path_pattern(check: &mut Check<'_>, text: &Located<String>) -> Opt
         path
     };
     check_path(check, &text.with(whole.to_owned()))?;
+    if open {
+        let segments = path
+            .split('/')
+            .skip(1)
+            .map(|segment| match is_open(segment) {
+                true => TemplateSegment::Open(segment.to_owned()),
+                false => TemplateSegment::Exact(segment.to_owned()),
+            });
+        return Some(PathPattern::Template(PathTemplate {
+            segments: segments.collect(),
+            end: if below {
+                TemplateEnd::Below
+            } else {
+                TemplateEnd::Here
+            },
+        }));
+    }
     let path = path.to_owned();
     Some(if below {
         PathPattern::Prefix(path)
     } else {
         PathPattern::Exact(path)
     })
+}
+
+/// `*`, or a name in braces.
+fn is_open(segment: &str) -> bool {
+    let name = segment
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    segment == "*" || name.is_some_and(|name| !name.is_empty() && name.chars().all(plain))
 }
 
 /// A path in the form requests are compared in. Anything else would never match, or match something else.

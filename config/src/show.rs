@@ -5,6 +5,7 @@
 mod identity;
 mod keys;
 mod page;
+mod policy;
 mod trust;
 
 use std::path::Path;
@@ -12,8 +13,7 @@ use std::path::Path;
 use self::page::{Page, quote};
 use crate::value::size_text;
 use crate::{
-    Action, Config, Endpoint, Listener, ListenerKind, LogTarget, Role, RoleRef, Rule, Site,
-    Upstream, UpstreamProtocol,
+    Config, Endpoint, Listener, ListenerKind, LogTarget, RoleRef, Site, Upstream, UpstreamProtocol,
 };
 
 impl Config {
@@ -128,40 +128,6 @@ impl Page {
                 self.client_cert(demand);
             }
         }
-    }
-
-    fn role(&mut self, role: &Role) {
-        self.item("role");
-        self.key("name", quote(&role.name));
-        self.list_unless_empty("spiffe", role.spiffe.iter().map(quote));
-        self.list_unless_empty("dns", role.dns.iter().map(quote));
-        self.list_unless_empty("common_name", role.common_name.iter().map(quote));
-        let hex = |sha256: &[u8; 32]| sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.list_unless_empty(
-            "sha256",
-            role.sha256
-                .iter()
-                .map(|sha256| quote::<String>(hex(sha256))),
-        );
-    }
-
-    fn rule(&mut self, rule: &Rule, config: &Config) {
-        self.item("rule");
-        self.key("name", quote(&rule.name));
-        self.list(
-            "roles",
-            rule.roles.iter().map(|role| role_name(role, config)),
-        );
-        self.list_unless_empty("hosts", rule.hosts.iter().map(|host| quote(host.text())));
-        self.list_unless_empty("methods", rule.methods.iter().map(quote));
-        self.list_unless_empty("paths", rule.paths.iter().map(|path| quote(path.text())));
-        self.key(
-            "action",
-            quote(match rule.action {
-                Action::Allow => "allow",
-                Action::Deny => "deny",
-            }),
-        );
     }
 
     fn upstream(&mut self, upstream: &Upstream) {

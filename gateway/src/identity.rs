@@ -4,6 +4,7 @@
 //! kept is bounded by the handshake message the certificate came in.
 
 mod name;
+mod spiffe;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 pub use self::name::Attribute;
+pub use self::spiffe::spiffe_matches;
 
 /// What is known about the client of a connection.
 #[derive(Debug, Clone)]

@@ -55,7 +55,8 @@ impl<'a> CanonicalPath<'a> {
         matches!(self.0, Cow::Owned(_))
     }
 
-    /// Whether this path is `prefix` or lies below it, by whole segments. "" matches every path.
+    /// Whether this path is `prefix` or lies below it, by whole segments. "" matches every path but
+    /// `*`, which lies nowhere.
     pub fn is_below(&self, prefix: &str) -> bool {
         self.0
             .strip_prefix(prefix)

@@ -162,6 +162,7 @@ impl Server {
         }
         let mut registry = Registry::with_prefix("portcullis");
         let metrics = Metrics::register(&mut registry);
+        metrics.adopt_shadow_rules(std::iter::empty(), snapshot.rules.policy.shadow_rules());
         let shared = Arc::new(Shared {
             access: LogSink::open(&config.log.access, metrics.access_lines_dropped.clone())
                 .map_err(ServerError::Log)?,

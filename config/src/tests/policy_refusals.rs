@@ -75,7 +75,9 @@ fn paths_of_rules_are_canonical() {
         assert_eq!(told.len(), 1, "{path}: {told:?}");
         assert!(told[0].starts_with("21:10 a path "), "{path}: {told:?}");
     }
-    for path in ["/a/*", "/**/a", "/a**", "/a*/b", "**"] {
+    for path in [
+        "/**/a", "/a**", "/a*/b", "**", "/{}", "/{a b}", "/a{b}", "/{a", "/a}",
+    ] {
         let told = told(&GOOD.replacen("/orders/**", path, 1));
         assert_eq!(told.len(), 1, "{path}: {told:?}");
         assert!(
@@ -187,6 +189,19 @@ fn patterns_of_roles_are_well_formed() {
         ("common_name", ""),
         ("sha256", "aa:bb"),
         ("sha256", "zz"),
+        ("trust_domain", "spiffe://td"),
+        ("trust_domain", "TD"),
+        ("trust_domain", ""),
+        ("uri", "no-scheme"),
+        ("uri", "https://*/a"),
+        ("uri", "https://a/*/b"),
+        ("uri", "https://a/b*"),
+        ("uri", "urn:*"),
+        ("uri", "https://a b"),
+        ("policies", "1"),
+        ("policies", "3.1"),
+        ("policies", "1.02"),
+        ("policies", "anyPolicy"),
     ];
     for (key, pattern) in bad {
         let line = format!("{key} = [\"{pattern}\"]");
@@ -194,6 +209,92 @@ fn patterns_of_roles_are_well_formed() {
         assert_eq!(told.len(), 1, "{line}: {told:?}");
         assert!(told[0].contains("does not work"), "{line}: {told:?}");
     }
+}
+
+#[test]
+fn name_patterns_have_known_attributes_with_values() {
+    for (pattern, error) in [
+        ("{}", "this matches every name: it has no attribute"),
+        ("{ X = \"a\" }", "no attribute is called `X`"),
+        ("{ \"1.\" = \"a\" }", "no attribute is called `1.`"),
+        ("{ O = \"\" }", "the value of an attribute is not empty"),
+        (
+            "[{ O = \"a\" }, {}]",
+            "this matches every name: it has no attribute",
+        ),
+        ("\"O=a\"", "expected a table, found a string"),
+    ] {
+        for key in ["subject", "issuer"] {
+            let line = format!("{key} = {pattern}");
+            let told = told(&GOOD.replacen("dns = [\"*.clients.example.com\"]", &line, 1));
+            assert_eq!(told.len(), 1, "{line}: {told:?}");
+            assert!(
+                told[0].starts_with("18:") && told[0].ends_with(error),
+                "{told:?}"
+            );
+        }
+    }
+    let help = help(
+        "dns = [\"*.clients.example.com\"]",
+        "subject = { emailAdress = \"a\" }",
+    );
+    assert_eq!(help, "did you mean `emailAddress`?");
+}
+
+#[test]
+fn conditions_and_exceptions_of_rules_are_checked() {
+    for (line, error) in [
+        ("headers = {}", "`name` is missing"),
+        (
+            "headers = { name = \"a\" }",
+            "this condition asks nothing of the header",
+        ),
+        (
+            "headers = { name = \"a b\", values = \"c\" }",
+            "this is no name of a header field",
+        ),
+        (
+            "headers = { name = \"a\", values = \"b*c\" }",
+            "`b*c` does not work: `*` stands only at the beginning or only at the end",
+        ),
+        (
+            "headers = { name = \"a\", not_values = \"*b*\" }",
+            "`*b*` does not work: `*` stands only at the beginning or only at the end",
+        ),
+        ("not_roles = \"nobody\"", "no role is called `nobody`"),
+        (
+            "not_hosts = \"other.example\"",
+            "no site has the host `other.example`",
+        ),
+        (
+            "not_methods = \"get\"",
+            "`get` does not work: methods are case-sensitive and written in upper case",
+        ),
+        (
+            "not_paths = \"/a/../b\"",
+            "a path has no `.` or `..` segments: requests are compared without them",
+        ),
+        (
+            "from = \"10.0.0.1/8\"",
+            "`10.0.0.1/8` is no address block: it is longer than its prefix; the block is \"10.0.0.0/8\"",
+        ),
+        ("from = []", "`from` is empty"),
+        (
+            "not_from = \"x\"",
+            "`x` is no address block: write \"10.0.0.0/8\", \"2001:db8::/32\" or one address",
+        ),
+        ("shadow = true", "`shadow` is for `action = \"deny\"` only"),
+        (
+            "action = \"allow\"\nshadow = true",
+            "`shadow` is for `action = \"deny\"` only",
+        ),
+    ] {
+        let told = told(&GOOD.replacen("paths =", &format!("{line}\npaths ="), 1));
+        let found = told.iter().any(|told| told.ends_with(error));
+        assert!(found && told.len() <= 2, "{line}: {told:?}");
+    }
+    let on_trial = "action = \"deny\"\nshadow = true\npaths =";
+    assert_eq!(told(&GOOD.replacen("paths =", on_trial, 1)), [""; 0]);
 }
 
 #[test]

@@ -301,12 +301,31 @@ name = "quote \" and \\"
 spiffe = "spiffe://td/a/**"
 common_name = ["a\tb"]
 sha256 = "AA:bb:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:01"
+[[role]]
+name = "all of it"
+match = "all"
+trust_domain = "td"
+uri = ["urn:a:b", "https://a/b/**"]
+subject = [{ o = "Acme", DC = ["b", "a"] }, { "1.2.3" = "x \" y" }]
+issuer = { CN = "CA" }
+policies = "1.3.6.1.4.1.99999.1"
 [[rule]]
 roles = ["anyone", "verified", "quote \" and \\"]
 hosts = "*.b.c"
 methods = "GET"
-paths = ["/**", "/a", "/b/**"]
+paths = ["/**", "/a", "/b/**", "/c/{id}/d", "/*/**", "/e/{x}/"]
 action = "deny"
+[[rule]]
+roles = "anyone"
+not_roles = ["all of it"]
+not_hosts = "x.b.c"
+not_methods = ["PUT", "POST"]
+not_paths = "/c/*"
+from = ["10.0.0.0/8", "::1"]
+not_from = "10.1.2.3"
+headers = [{ name = "X-Env", values = ["a", "b*", "*c", "*"] }, { name = "y", not_values = "" }]
+action = "deny"
+shadow = true
 [forwarding]
 trusted_hops = ["10.0.0.0/8", "::1"]
 xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = ["chain", "cert"] }

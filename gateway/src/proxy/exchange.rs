@@ -20,7 +20,7 @@ use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
 use super::worker::Worker;
 use crate::path::CanonicalPath;
-use crate::policy::{Denied, Permit};
+use crate::policy::{Denied, Permit, RequestFacts};
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
 use crate::trust::Refused;
@@ -101,6 +101,10 @@ pub(super) async fn answer(
     record.request_id = ids.request;
     record.trace_id = ids.trace;
     record.rule = Some(Arc::clone(permit.rule()));
+    record.shadows = permit.shadows().to_vec();
+    for rule in permit.shadows() {
+        worker.shared.metrics.shadow_denied(rule);
+    }
     record.upstream = Some(Arc::clone(&target.name));
     match worker.upstreams.send(permit, &target, parts, body).await {
         Ok((mut head, body)) => {
@@ -158,12 +162,14 @@ fn admit<'a>(
     {
         return Err(refused(Reason::ClientCertExpired));
     }
-    let permit = view.snapshot.rules.policy.decide(
-        &caller.roles,
-        &host.name,
-        parts.method.as_str(),
-        &path,
-    )?;
+    let facts = RequestFacts {
+        host: &host.name,
+        method: parts.method.as_str(),
+        path: &path,
+        source: client.facts.client.ip(),
+        headers: &parts.headers,
+    };
+    let permit = view.snapshot.rules.policy.decide(&caller.roles, &facts)?;
     // Only who may ask learns that there is nothing.
     let upstream = found.ok_or(refused(Reason::NoRoute))?.upstream;
     let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
@@ -228,6 +234,7 @@ fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> B
         status: 0,
         response_bytes: 0,
         rule: None,
+        shadows: Vec::new(),
         upstream: None,
         reason: None,
         complete: false,

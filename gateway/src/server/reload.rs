@@ -62,7 +62,14 @@ impl Server {
             .set_limit(config.limits.handshakes);
         keep_fresh(&snapshot);
         self.standing.deny.configure(&config.deny);
-        self.state.shared.snapshot.store(Arc::new(snapshot));
+        let shared = &self.state.shared;
+        let (snapshot, old) = (Arc::new(snapshot), shared.snapshot.load_full());
+        let (before, now) = (
+            old.rules.policy.shadow_rules(),
+            snapshot.rules.policy.shadow_rules(),
+        );
+        shared.metrics.adopt_shadow_rules(before, now);
+        shared.snapshot.store(Arc::clone(&snapshot));
         self.workers.switch(&config.listeners, opened);
         self.config = config;
         Ok(summary)

@@ -55,6 +55,8 @@ pub struct RequestRecord {
     pub response_bytes: u64,
     /// Rule that allowed or denied.
     pub rule: Option<Arc<str>>,
+    /// Rules on trial that would have denied.
+    pub shadows: Vec<Arc<str>>,
     /// Upstream by name.
     pub upstream: Option<Arc<str>>,
     /// Why it was refused or failed, if so.
@@ -101,6 +103,8 @@ struct Line<'a> {
     site: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
+    #[serde(rename = "shadow.rule", skip_serializing_if = "Vec::is_empty")]
+    shadows: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,6 +182,7 @@ impl Serialize for RequestRecord {
             listener: &connection.listener,
             site: &connection.site,
             rule: self.rule.as_deref(),
+            shadows: self.shadows.iter().map(|rule| &**rule).collect(),
             upstream: self.upstream.as_deref(),
             reason: self.reason.map(Reason::code),
             request_id: &self.request_id,

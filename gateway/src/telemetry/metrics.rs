@@ -1,5 +1,7 @@
 //! Every metric of the data plane, each name once. Handles are looked up at start, never per request.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub upstream_retries: Counter,
     /// Refusals by reason.
     refusals: Vec<Counter>,
+    /// Requests that passed and that a rule on trial would have denied, by rule.
+    shadow_denials: Family<RuleLabel, Counter>,
     /// Access log lines that found the queue full.
     pub access_lines_dropped: Counter,
     /// Refusal log lines that found the queue full.
@@ -77,6 +81,11 @@ struct HandshakeLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClassLabel {
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    rule: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,6 +132,7 @@ impl Metrics {
                     })
                 })
                 .collect(),
+            shadow_denials: Family::default(),
             access_lines_dropped: dropped.get_or_create_owned(&StreamLabel { stream: "access" }),
             refusal_lines_dropped: dropped.get_or_create_owned(&StreamLabel { stream: "refusals" }),
             panics: Counter::default(),
@@ -196,6 +206,11 @@ impl Metrics {
             "Requests sent again because a pooled connection had been closed",
             self.upstream_retries.clone(),
         );
+        registry.register(
+            "shadow_denials",
+            "Requests that a rule with shadow = true would have denied, by rule",
+            self.shadow_denials.clone(),
+        );
         registry.register("panics", "Tasks that ended in a panic", self.panics.clone());
         registry.register(
             "reloads",
@@ -217,6 +232,31 @@ impl Metrics {
         }
     }
 
+    /// Counts a request that a rule on trial would have denied. One look-up by name: such rules are few, and
+    /// not there for ever.
+    pub fn shadow_denied(&self, rule: &Arc<str>) {
+        let rule = Arc::clone(rule);
+        self.shadow_denials.get_or_create(&RuleLabel { rule }).inc();
+    }
+
+    /// There is a series for each rule on trial in force, from the start, and none for a rule of the past.
+    pub fn adopt_shadow_rules<'a>(
+        &self,
+        before: impl Iterator<Item = &'a Arc<str>>,
+        now: impl Iterator<Item = &'a Arc<str>>,
+    ) {
+        let label = |rule: &Arc<str>| RuleLabel {
+            rule: Arc::clone(rule),
+        };
+        let now: HashSet<RuleLabel> = now.map(label).collect();
+        for gone in before.map(label).filter(|rule| !now.contains(rule)) {
+            self.shadow_denials.remove(&gone);
+        }
+        for rule in &now {
+            drop(self.shadow_denials.get_or_create(rule));
+        }
+    }
+
     /// Counts a finished handshake.
     pub fn handshake_done(&self, tls13: bool, kind: HandshakeLabel, took: Duration) {
         self.handshakes[usize::from(tls13)][kind as usize].inc();
@@ -234,6 +274,34 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_on_trial_have_a_series_as_long_as_they_are_in_force() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (old, new): (Arc<str>, Arc<str>) = ("old".into(), "n\"ew".into());
+        let text = |metrics: &Metrics, before: &[Arc<str>], now: &[Arc<str>]| {
+            metrics.adopt_shadow_rules(before.iter(), now.iter());
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert!(
+            text(&metrics, &[], &[Arc::clone(&old)])
+                .contains("shadow_denials_total{rule=\"old\"} 0")
+        );
+        metrics.shadow_denied(&old);
+        let both = text(
+            &metrics,
+            &[Arc::clone(&old)],
+            &[Arc::clone(&old), Arc::clone(&new)],
+        );
+        assert!(
+            both.contains("{rule=\"old\"} 1") && both.contains("{rule=\"n\\\"ew\"} 0"),
+            "{both}"
+        );
+        assert!(!text(&metrics, &[old], &[new]).contains("\"old\""));
+    }
 
     #[test]
     fn a_refusal_is_counted_under_its_own_code() {

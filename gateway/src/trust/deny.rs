@@ -15,8 +15,7 @@ use portcullis_config::{Deny, parse_serial, parse_sha256, parse_spiffe};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Identity, hex};
-use crate::policy::spiffe_matches;
+use crate::identity::{Identity, hex, spiffe_matches};
 use crate::reason::Reason;
 use crate::revocation::Refused;
 
