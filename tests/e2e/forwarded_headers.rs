@@ -192,7 +192,9 @@ async fn what_a_trusted_hop_says_is_kept_and_appended_to() {
 async fn what_is_switched_off_is_not_sent_and_still_not_let_through() {
     let echo = Echo::start().await.unwrap();
     let gateway = gateway(&echo)
-        .extra_toml("[forwarding]\nxfcc = false\nx_forwarded = false\nforwarded = false")
+        .extra_toml(
+            "[forwarding]\nxfcc = { mode = 'sanitize' }\nx_forwarded = false\nforwarded = false",
+        )
         .spawn()
         .await;
     let fields =
