@@ -10,11 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ground first. A room imports only from floors below its own; rooms of one floor do not know each other.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 15] = [
     &["reason"],
     &["identity", "path", "drain", "limit", "patience", "http1"],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws"],
+    &["revocation"],
+    &["trust"],
     &["upstream"],
     &["tls"],
     &["snapshot"],

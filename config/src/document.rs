@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use crate::admin::{RawAdmin, RawLog};
 use crate::certificate::RawKeys;
 use crate::check::{Check, Names};
+use crate::deny::RawDeny;
 use crate::forwarding::RawForwarding;
 use crate::hsm::RawHsm;
 use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
@@ -19,6 +21,7 @@ use crate::policy::RawRule;
 use crate::role::RawRole;
 use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
+use crate::trust::{RawTrust, Trusts};
 use crate::upstream::RawUpstream;
 use crate::value::Number;
 use crate::{Config, Hsm, Located, Role, Rule, Timeouts, Upstream};
@@ -49,6 +52,10 @@ pub(crate) struct RawConfig {
     hsm_group: Option<BTreeMap<Located<String>, Located<RawHsmGroup>>>,
     /// Keys that may be used although they are not in a token, or could leave it.
     keys: Option<RawKeys>,
+    /// Whom client certificates must lead to, and what is checked, by name.
+    trust: Option<BTreeMap<Located<String>, Located<RawTrust>>>,
+    /// Clients that are turned away whatever their certificate says.
+    deny: Option<RawDeny>,
     /// Sockets that accept clients.
     listener: Option<Vec<Located<RawListener>>>,
     /// What is served, by host name.
@@ -85,7 +92,8 @@ impl RawConfig {
         let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
         let (mut named, mut upstreams) = upstreams(check, self.upstream);
 
-        let (listener_names, drafts) = listeners(check, self.listener);
+        let trusts = trusts(check, self.trust);
+        let (listener_names, drafts) = listeners(check, self.listener, &trusts);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
         let mut addresses: Vec<_> = drafts
             .iter()
@@ -104,6 +112,7 @@ impl RawConfig {
             listeners: &drafts,
             listener_names: &listener_names,
             tokens: &tokens,
+            trusts: &trusts,
             upstreams: &mut upstreams,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
@@ -124,6 +133,8 @@ impl RawConfig {
             hsms: hsms.into_iter().collect::<Option<_>>()?,
             hsm_groups: groups.into_iter().map(|checked| checked.group).collect(),
             keys,
+            trusts: trusts.named,
+            deny: self.deny.unwrap_or_default().check(check),
             roles,
             rules,
             upstreams: named,
@@ -188,6 +199,21 @@ fn hsm_groups(
     (tokens.0.and(&names), groups)
 }
 
+fn trusts(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawTrust>>>,
+) -> Trusts {
+    let (names, tables) = in_file_order(tables);
+    let named = names.iter().zip(tables);
+    let named = named
+        .map(|(name, raw)| Arc::new(raw.value.check(check, &name.value, &raw.span)))
+        .collect();
+    Trusts {
+        names: Names::new(check, "trust bundle", names),
+        named,
+    }
+}
+
 fn upstreams(
     check: &mut Check<'_>,
     tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
@@ -210,6 +236,7 @@ fn upstreams(
 fn listeners(
     check: &mut Check<'_>,
     tables: Option<Vec<Located<RawListener>>>,
+    trusts: &Trusts,
 ) -> (Names, Vec<Draft>) {
     let tables = tables.unwrap_or_default();
     if tables.is_empty() && !check.lost_tables() {
@@ -220,7 +247,7 @@ fn listeners(
     let names = Names::new(check, "listener", names_of(&tables, RawListener::name));
     let drafts = tables
         .into_iter()
-        .map(|raw| raw.value.check(check, &raw.span))
+        .map(|raw| raw.value.check(check, &raw.span, trusts))
         .collect();
     (names, drafts)
 }

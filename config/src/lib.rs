@@ -6,8 +6,10 @@
 
 // What the operator can say, in the order of a connection's life.
 mod admin;
+mod attribute;
 mod certificate;
 mod client_cert;
+mod deny;
 mod forwarding;
 mod host;
 mod hsm;
@@ -17,10 +19,12 @@ mod limits;
 mod listener;
 mod path;
 mod policy;
+mod revocation;
 mod role;
 mod route;
 mod site;
 mod tls;
+mod trust;
 mod upstream;
 
 // From text to that: files, syntax, shape, meaning.
@@ -41,8 +45,10 @@ mod syntax;
 mod value;
 
 pub use admin::{Admin, Log, LogTarget};
+pub use attribute::{ATTRIBUTE_NAMES, attribute_name, attribute_oid};
 pub use certificate::{Certificate, ChainSource, KeyPolicy, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
+pub use deny::{Deny, parse_serial};
 pub use error::{ConfigError, ConfigErrors};
 pub use forwarding::{Forwarding, IdentityJwt, IpNet, Xfcc, XfccDetail, XfccMode};
 pub use hsm::{
@@ -55,13 +61,15 @@ pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
 pub use path::PathPattern;
 pub use policy::{Action, RoleRef, Rule};
-pub use role::Role;
+pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
+pub use role::{Role, parse_sha256, parse_spiffe};
 pub use route::Route;
 pub use schema::schema;
 pub use site::{HostPattern, Site};
 pub use source::SourceMap;
 pub use span::Located;
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
+pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
 
 /// The whole checked configuration.
@@ -73,6 +81,10 @@ pub struct Config {
     pub hsm_groups: Vec<HsmGroup>,
     /// Which software and extractable keys are allowed, by name.
     pub keys: Keys,
+    /// Trust bundles with a name, in file order; sites and routes hold those they use.
+    pub trusts: Vec<std::sync::Arc<Trust>>,
+    /// Clients that are turned away whatever their certificate says.
+    pub deny: Deny,
     /// Sockets that accept clients.
     pub listeners: Vec<Listener>,
     /// What is served, by host name.

@@ -27,6 +27,8 @@ pub struct Limits {
     pub body: Option<u64>,
     /// Concurrent HTTP/2 streams of a connection. Default 128.
     pub h2_streams: u32,
+    /// Client certificates remembered for the inventory, and entries of the rollout report. Default 10,000.
+    pub inventory: usize,
 }
 
 /// `[timeouts]`.
@@ -48,6 +50,9 @@ pub struct Timeouts {
     pub drain: Duration,
     /// While draining: how long an idle keep-alive connection may still bring a last request. Default 2 s.
     pub drain_idle: Duration,
+    /// How long requests in progress may go on after their client's certificate was revoked, denied or expired,
+    /// or its CA was removed. Default 5 s.
+    pub revoked: Duration,
 }
 
 impl Default for Limits {
@@ -61,6 +66,7 @@ impl Default for Limits {
             target: 8 << 10,
             body: None,
             h2_streams: 128,
+            inventory: 10_000,
         }
     }
 }
@@ -76,6 +82,7 @@ impl Default for Timeouts {
             write: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             drain_idle: Duration::from_secs(2),
+            revoked: Duration::from_secs(5),
         }
     }
 }
@@ -100,6 +107,8 @@ pub(crate) struct RawLimits {
     body: Option<Located<SizeText>>,
     /// Concurrent streams of an HTTP/2 connection.
     h2_streams: Option<Located<Number>>,
+    /// Client certificates remembered for the inventory, and entries of the rollout report.
+    inventory: Option<Located<Number>>,
 }
 
 /// `[timeouts]` as written.
@@ -122,6 +131,9 @@ pub(crate) struct RawTimeouts {
     drain: Option<Located<DurationText>>,
     /// While draining: how long an idle connection may still bring a last request.
     drain_idle: Option<Located<DurationText>>,
+    /// How long requests in progress may go on after the client's certificate was revoked, denied or expired,
+    /// or its CA was removed.
+    revoked: Option<Located<DurationText>>,
 }
 
 impl RawLimits {
@@ -151,6 +163,7 @@ impl RawLimits {
             target,
             body,
             h2_streams: u32::try_from(streams).unwrap_or(default.h2_streams),
+            inventory: check.count(self.inventory, default.inventory, 0..=1 << 20),
         }
     }
 }
@@ -177,6 +190,7 @@ impl RawTimeouts {
                 default.drain_idle,
                 Duration::ZERO..=*day.end(),
             ),
+            revoked: check.duration(self.revoked, default.revoked, Duration::ZERO..=*day.end()),
         };
         let nested: [(Option<Span>, bool, &str); 2] = [
             (

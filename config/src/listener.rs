@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
 use crate::site::CheckedSite;
+use crate::trust::Trusts;
 use crate::value::{Number, quoted};
 use crate::{ClientCert, Located};
 
@@ -90,7 +91,7 @@ impl RawListener {
         self.name.clone().or_else(|| self.bind.clone())
     }
 
-    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span) -> Draft {
+    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span, trusts: &Trusts) -> Draft {
         let name = self.name().map_or_else(String::new, |name| name.value);
         let bind = check.required(table, "bind", self.bind);
         let bind = bind.and_then(|text| check.address(&text));
@@ -132,7 +133,7 @@ impl RawListener {
         }
         let client_cert = self
             .client_cert
-            .and_then(|raw| raw.value.check(check, &raw.span));
+            .and_then(|raw| raw.value.check(check, &raw.span, trusts));
         let port = check.count(self.redirect_port, 443, 1..=usize::from(u16::MAX));
         Draft {
             name,

@@ -108,7 +108,8 @@ pub(crate) fn patterns<T>(
     patterns
 }
 
-fn parse_spiffe(text: &str) -> Result<String, &'static str> {
+/// Reads a SPIFFE ID or a pattern of one: `*` as last segment matches one segment, `**` one or more.
+pub fn parse_spiffe(text: &str) -> Result<String, &'static str> {
     let rest = text
         .strip_prefix("spiffe://")
         .ok_or("a SPIFFE ID begins with `spiffe://`")?;
@@ -147,7 +148,8 @@ fn parse_dns(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn parse_sha256(text: &str) -> Result<[u8; 32], &'static str> {
+/// Reads a SHA-256 in hex, with or without colons.
+pub fn parse_sha256(text: &str) -> Result<[u8; 32], &'static str> {
     const SHAPE: &str = "a SHA-256 has 64 hex digits, with or without colons between bytes";
     let digits = match text.len() {
         64 => text.to_owned(),

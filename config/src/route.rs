@@ -3,9 +3,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
+use crate::client_cert::RawClientCert;
 use crate::path::check_path;
+use crate::trust::Trusts;
 use crate::upstream::endpoint;
-use crate::{Located, Upstream};
+use crate::{ClientCert, Located, Upstream};
 
 /// One route of a site. The longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Route {
     pub prefix: String,
     /// Index into [`crate::Config::upstreams`].
     pub upstream: usize,
+    /// What it asks of clients beyond its site; `None` asks what the site asks.
+    pub client_cert: Option<ClientCert>,
 }
 
 /// `[[site.route]]` as written.
@@ -24,6 +28,8 @@ pub(crate) struct RawRoute {
     path: Option<Located<String>>,
     /// Name of an `[upstream.NAME]`, or an address: `http://HOST:PORT`. Required.
     upstream: Option<Located<String>>,
+    /// What this route asks of clients beyond its site. Default: what the site asks.
+    client_cert: Option<Located<RawClientCert>>,
 }
 
 /// The upstreams a route can lead to; an address written in place becomes one more.
@@ -57,20 +63,30 @@ impl Upstreams {
 pub(crate) struct RouteDraft {
     pub(crate) prefix: String,
     pub(crate) upstream: Located<String>,
+    pub(crate) client_cert: Option<ClientCert>,
 }
 
 impl RawRoute {
     /// What comes back is located at the path.
-    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span) -> Option<Located<RouteDraft>> {
+    pub(crate) fn check(
+        self,
+        check: &mut Check<'_>,
+        table: &Span,
+        (trusts, site): (&Trusts, &ClientCert),
+    ) -> Option<Located<RouteDraft>> {
         let span = self.path.as_ref().map_or(table, |path| &path.span).clone();
         let prefix = self
             .path
             .map_or(Some(String::new()), |path| prefix(check, &path));
         let upstream = check.required(table, "upstream", self.upstream);
+        let client_cert = self
+            .client_cert
+            .and_then(|raw| raw.value.check_route(check, (&raw.span, trusts), site));
         Some(Located {
             value: RouteDraft {
                 prefix: prefix?,
                 upstream: upstream?,
+                client_cert,
             },
             span,
         })

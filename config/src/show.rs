@@ -5,10 +5,11 @@
 mod identity;
 mod keys;
 mod page;
+mod trust;
 
 use std::path::Path;
 
-use self::page::{Page, list, quote};
+use self::page::{Page, quote};
 use crate::value::size_text;
 use crate::{
     Action, Config, Endpoint, Listener, ListenerKind, LogTarget, Role, RoleRef, Rule, Site,
@@ -29,6 +30,8 @@ impl Config {
         let groups = self.hsm_groups.iter();
         groups.for_each(|group| page.hsm_group(group, self));
         page.keys(&self.keys);
+        self.trusts.iter().for_each(|trust| page.trust(trust));
+        page.deny(&self.deny);
         self.listeners
             .iter()
             .for_each(|listener| page.listener(listener, self));
@@ -84,15 +87,7 @@ impl Page {
                 ListenerKind::Redirect { .. } => false,
             });
         self.list("listeners", on.map(|listener| quote(&listener.name)));
-        let mode = quote(site.client_cert.mode.as_str());
-        let trust = list(site.client_cert.trust.iter().map(|file| path(file)));
-        self.key(
-            "client_cert",
-            match site.client_cert.trust.is_empty() {
-                true => format!("{{ mode = {mode} }}"),
-                false => format!("{{ mode = {mode}, trust = {trust} }}"),
-            },
-        );
+        self.client_cert(&site.client_cert);
         self.key("key_policy", quote(site.key_policy.as_str()));
         self.key("http2", site.http2);
         self.table("site.tls");
@@ -129,6 +124,9 @@ impl Page {
                 "upstream",
                 quote(upstream.map_or("", |upstream| &upstream.name)),
             );
+            if let Some(demand) = &route.client_cert {
+                self.client_cert(demand);
+            }
         }
     }
 
@@ -225,6 +223,7 @@ impl Page {
             ),
         );
         self.key("h2_streams", limits.h2_streams);
+        self.key("inventory", limits.inventory);
         let timeouts = &config.timeouts;
         self.table("timeouts");
         self.duration("client_hello", timeouts.client_hello);
@@ -235,6 +234,7 @@ impl Page {
         self.duration("write", timeouts.write);
         self.duration("drain", timeouts.drain);
         self.duration("drain_idle", timeouts.drain_idle);
+        self.duration("revoked", timeouts.revoked);
         self.table("admin");
         self.key(
             "bind",

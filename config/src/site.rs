@@ -11,6 +11,7 @@ use crate::listener::{Draft, Protocol};
 use crate::route::{RawRoute, RouteDraft, Upstreams};
 use crate::schema::one_or_many;
 use crate::tls::RawTls;
+use crate::trust::Trusts;
 use crate::value::quoted;
 use crate::{Certificate, ClientCert, KeyPolicy, Located, Route, TlsPolicy};
 
@@ -82,6 +83,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) listeners: &'a [Draft],
     pub(crate) listener_names: &'a Names,
     pub(crate) tokens: &'a Tokens<'a>,
+    pub(crate) trusts: &'a Trusts,
     pub(crate) upstreams: &'a mut Upstreams,
 }
 
@@ -119,7 +121,7 @@ impl RawSite {
         let listeners = listeners(check, table, self.listeners, around);
         let own = self.client_cert.and_then(|raw| {
             raw.value
-                .check(check, &raw.span)
+                .check(check, &raw.span, around.trusts)
                 .or(Some(ClientCert::IGNORE))
         });
         let client_cert =
@@ -136,7 +138,11 @@ impl RawSite {
         let tls = self
             .tls
             .map_or_else(TlsPolicy::default, |raw| raw.value.check(check, &raw.span));
-        let routes = routes(check, table, self.upstream, self.route, around.upstreams);
+        let written = WrittenRoutes {
+            shorthand: self.upstream,
+            tables: self.route,
+        };
+        let routes = routes(check, table, written, &client_cert, around);
         let http2 = self.http2.unwrap_or(true);
         let site = Site {
             name,
@@ -256,17 +262,23 @@ fn inherited(
     first.client_cert.clone()
 }
 
+/// Where a site leads to, as written.
+struct WrittenRoutes {
+    shorthand: Option<Located<String>>,
+    tables: Option<Vec<Located<RawRoute>>>,
+}
+
 fn routes(
     check: &mut Check<'_>,
     table: &Span,
-    shorthand: Option<Located<String>>,
-    written: Option<Vec<Located<RawRoute>>>,
-    upstreams: &mut Upstreams,
+    WrittenRoutes { shorthand, tables }: WrittenRoutes,
+    client_cert: &ClientCert,
+    around: &mut Surroundings<'_>,
 ) -> Vec<Route> {
     let lost = ["upstream", "route"]
         .iter()
         .any(|key| check.lost_key(table, key));
-    if shorthand.is_none() && written.as_ref().is_none_or(Vec::is_empty) && !lost {
+    if shorthand.is_none() && tables.as_ref().is_none_or(Vec::is_empty) && !lost {
         check
             .error(table, "this site leads nowhere: `upstream` is missing")
             .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
@@ -278,12 +290,14 @@ fn routes(
             value: RouteDraft {
                 prefix: String::new(),
                 upstream,
+                client_cert: None,
             },
             span,
         });
     }
-    for raw in written.unwrap_or_default() {
-        let Some(route) = raw.value.check(check, &raw.span) else {
+    for raw in tables.unwrap_or_default() {
+        let demand = (around.trusts, client_cert);
+        let Some(route) = raw.value.check(check, &raw.span, demand) else {
             continue;
         };
         if let Some(first) = routes.iter().find(|other| other.prefix == route.prefix) {
@@ -302,10 +316,11 @@ fn routes(
     // Upstreams are looked up in the order of the routes, so that what is shown loads back to the same.
     routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
     let finished = routes.into_iter().filter_map(|route| {
-        let upstream = upstreams.index(check, &route.upstream)?;
+        let upstream = around.upstreams.index(check, &route.upstream)?;
         Some(Route {
             prefix: route.value.prefix,
             upstream,
+            client_cert: route.value.client_cert,
         })
     });
     finished.collect()

@@ -8,6 +8,7 @@ mod policy_refusals;
 mod refusals;
 mod secrets;
 mod shipped;
+mod trust_refusals;
 
 use std::path::Path;
 

@@ -9,15 +9,15 @@ use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConn
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::identity::{ClientIdentity, Identity};
 use crate::limit::Slot;
 use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
 use crate::reason::Reason;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
 use crate::telemetry::metrics::HandshakeLabel;
 use crate::tls::{self, AcceptSettings, Accepted, Resolve, SiteTls};
+use crate::trust::{Refused, Shown};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
 pub async fn run(
@@ -28,7 +28,7 @@ pub async fn run(
     _slot: Slot,
 ) {
     let snapshot = worker.snapshot();
-    let Some(view) = snapshot.listener(&listener) else {
+    let Some(view) = snapshot.rules.listener(&listener) else {
         return; // Removed by a reload between accept and now.
     };
     if let ListenerKind::Redirect { port } = view.settings.kind {
@@ -38,6 +38,7 @@ pub async fn run(
     else {
         return;
     };
+    worker.enter(&client);
     match stream.tls().alpn_protocol() {
         Some(b"h2") => Box::pin(serve_http2(stream, client, worker)).await,
         _ => serve_http1(stream, client, worker).await,
@@ -80,31 +81,35 @@ async fn handshake(
         snapshot: &snapshot,
         listener,
     };
-    let Accepted { stream, site, tls } = match tls::accept(tcp, &resolver, settings).await {
+    let Accepted {
+        stream,
+        site,
+        proof,
+    } = match tls::accept(tcp, &resolver, settings).await {
         Ok(accepted) => accepted,
         Err(failure) => {
-            let site = failure.site.map(|site| &*snapshot.sites[site].name);
+            let site = failure.site.map(|site| &*snapshot.rules.sites[site].name);
             let detail = Some(&*failure.detail).filter(|detail| !detail.is_empty());
             refused(failure.reason, site, failure.server_name.as_deref(), detail);
             return None;
         }
     };
-    let site = &snapshot.sites[site].name;
-    match facts(stream.tls(), peer, listener, site) {
-        Ok((facts, kind)) => {
-            metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
-            let chain = stream
-                .tls()
-                .peer_certificates()
-                .unwrap_or_default()
-                .to_vec();
-            Some((stream, Rc::new(Client::new(facts, tls, chain))))
+    let site = &snapshot.rules.sites[site];
+    let chain = stream
+        .tls()
+        .peer_certificates()
+        .unwrap_or_default()
+        .to_vec();
+    let shown = match Shown::new(chain, proof) {
+        Ok(shown) => shown,
+        Err(Refused { reason, detail }) => {
+            refused(reason, Some(&site.name), None, Some(&detail));
+            return None;
         }
-        Err(reason) => {
-            refused(reason, Some(site), None, None);
-            None
-        }
-    }
+    };
+    let (facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
+    metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
+    Some((stream, Rc::new(Client::new(facts, shown))))
 }
 
 const TLS_1_2: &str = "1.2";
@@ -113,10 +118,10 @@ const TLS_1_3: &str = "1.3";
 /// What a finished handshake came to.
 fn facts(
     tls: &ServerConnection,
-    client: SocketAddr,
-    listener: &Arc<str>,
-    site: &Arc<str>,
-) -> Result<(ConnectionFacts, HandshakeLabel), Reason> {
+    (client, listener): (SocketAddr, &Arc<str>),
+    site: &SiteRules,
+    shown: &Shown,
+) -> (ConnectionFacts, HandshakeLabel) {
     let kind = match tls.handshake_kind() {
         Some(HandshakeKind::Resumed) => HandshakeLabel::Resumed,
         Some(HandshakeKind::FullWithHelloRetryRequest) => HandshakeLabel::HelloRetry,
@@ -126,25 +131,14 @@ fn facts(
     let facts = ConnectionFacts {
         client,
         listener: Arc::clone(listener),
-        site: Arc::clone(site),
+        site: Arc::clone(&site.name),
         tls_version: if tls13 { TLS_1_3 } else { TLS_1_2 },
         tls_cipher: cipher_name(tls),
         tls_curve: group_name(tls),
         tls_resumed: kind == HandshakeLabel::Resumed,
-        identity: identity(tls)?,
+        identity: shown.client(),
     };
-    Ok((facts, kind))
-}
-
-/// The chain in the connection was verified during the handshake; a site without client certificates asks
-/// for none, so there is none.
-fn identity(tls: &ServerConnection) -> Result<ClientIdentity, Reason> {
-    match tls.peer_certificates().and_then(<[_]>::first) {
-        None => Ok(ClientIdentity::Absent),
-        Some(leaf) => Identity::from_verified(leaf)
-            .map(|identity| ClientIdentity::Verified(Arc::new(identity)))
-            .map_err(|_| Reason::ClientCertMalformed),
-    }
+    (facts, kind)
 }
 
 struct Sites<'a> {
@@ -158,6 +152,7 @@ impl Resolve for Sites<'_> {
     fn resolve(&self, server_name: Option<&str>) -> Result<(usize, Arc<SiteTls>), Reason> {
         let names = self
             .snapshot
+            .rules
             .listener(self.listener)
             .and_then(|listener| listener.names.as_ref());
         let site = names

@@ -13,7 +13,9 @@ pub mod connection;
 
 pub mod certificates;
 pub mod jws;
+pub mod revocation;
 pub mod tls;
+pub mod trust;
 
 pub mod identity;
 pub mod identity_fields;

@@ -80,7 +80,7 @@ impl Policy {
     /// The roles of a client.
     pub fn roles_of(&self, client: &ClientIdentity) -> RoleSet {
         match client {
-            ClientIdentity::Absent => RoleSet {
+            ClientIdentity::Absent | ClientIdentity::Unverified(_) => RoleSet {
                 verified: false,
                 roles: vec![false; self.roles.len()],
             },
@@ -181,7 +181,8 @@ fn has_role(identity: &Identity, role: &Role) -> bool {
         || role.sha256.contains(&identity.sha256)
 }
 
-fn spiffe_matches(pattern: &str, id: &str) -> bool {
+/// Whether a SPIFFE ID matches a pattern: exact, or with a last segment `*` (one segment) or `**` (one or more).
+pub fn spiffe_matches(pattern: &str, id: &str) -> bool {
     let below = |parent: &str| {
         id.strip_prefix(parent)
             .and_then(|rest| rest.strip_prefix('/'))
@@ -211,12 +212,9 @@ mod tests {
             spiffe: Some(spiffe.to_owned()),
             uris: vec![spiffe.to_owned()],
             dns: vec!["a.svc.local".to_owned()],
-            subject: String::new(),
             common_name: Some("orders".to_owned()),
-            issuer: String::new(),
-            serial: String::new(),
             sha256: [7; 32],
-            not_after: 0,
+            ..Identity::default()
         }))
     }
 

@@ -65,6 +65,17 @@ reasons! {
     ClientCertBadSignature = "CLIENT_CERT_BAD_SIGNATURE", "a signature in the chain does not verify";
     ClientCertMalformed = "CLIENT_CERT_MALFORMED", "a certificate cannot be read, or has a critical extension nobody knows";
     ClientCertNotProven = "CLIENT_CERT_NOT_PROVEN", "the client did not prove that it holds the certificate's key";
+    ClientCertRevokedCrl = "CLIENT_CERT_REVOKED_CRL", "the certificate, or a CA above it, is on a CRL of its issuer";
+    ClientCertRevokedOcsp = "CLIENT_CERT_REVOKED_OCSP", "the OCSP responder says that the certificate is revoked";
+    ClientCertCrlStale = "CLIENT_CERT_CRL_STALE", "the CRL of an issuer is past its nextUpdate for longer than the bundle's policy allows";
+    ClientCertCrlMissing = "CLIENT_CERT_CRL_MISSING", "there is no usable CRL of an issuer of the chain";
+    ClientCertOcspUnknown = "CLIENT_CERT_OCSP_UNKNOWN", "the OCSP responder does not know the certificate";
+    ClientCertOcspUnavailable = "CLIENT_CERT_OCSP_UNAVAILABLE", "no valid OCSP answer came within the deadline";
+    ClientCertConstraintForm = "CLIENT_CERT_CONSTRAINT_FORM", "a CA has a name constraint of a form that cannot be decided (URI, directory name, mail)";
+    ClientCertLifetime = "CLIENT_CERT_LIFETIME", "the certificate lives longer than max_lifetime of the trust bundle";
+    ClientCertNotPinned = "CLIENT_CERT_NOT_PINNED", "no pinned key or certificate of the trust bundle is in the chain";
+    ClientCertTrustDomain = "CLIENT_CERT_TRUST_DOMAIN", "the certificate has no SPIFFE ID of a trust domain of the bundle";
+    ClientCertDenied = "CLIENT_CERT_DENIED", "the client is on the deny list";
     // Requests.
     RequestMalformed = "REQUEST_MALFORMED", "the request breaks HTTP framing or syntax";
     RequestTooLarge = "REQUEST_TOO_LARGE", "the request head exceeds limits.header_bytes, limits.headers or limits.target";
@@ -74,7 +85,7 @@ reasons! {
     ExpectationNotSupported = "EXPECTATION_NOT_SUPPORTED", "the Expect header asks for something other than 100-continue";
     PathAmbiguous = "PATH_AMBIGUOUS", "the path can be read in more than one way (encoded slash, dot segment, backslash ...)";
     Misdirected = "MISDIRECTED", "the request names a host that does not belong to the site of this connection (421)";
-    ClientCertRequired = "CLIENT_CERT_REQUIRED", "since this connection began the site requires a client certificate";
+    ClientCertRequired = "CLIENT_CERT_REQUIRED", "the route, or since a reload the site, requires a client certificate and none was shown";
     NotAuthorized = "NOT_AUTHORIZED", "no rule allows this identity, host, method and path";
     DeniedByRule = "DENIED_BY_RULE", "a deny rule matched";
     NoRoute = "NO_ROUTE", "no route of the site matches the path";

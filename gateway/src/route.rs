@@ -6,21 +6,42 @@ use crate::path::CanonicalPath;
 
 /// The routes of one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Routes(Vec<Route>);
+pub struct Routes(Vec<Entry>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    route: Route,
+    demand: usize,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Its prefix, as configured; "" is everything.
+    pub prefix: &'a str,
+    /// Index of the upstream, in the order of the configuration.
+    pub upstream: usize,
+    /// Which of the site's demands on clients it makes.
+    pub demand: usize,
+}
 
 impl Routes {
-    /// Sorts the routes so that the first match is the longest.
-    pub fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
-        Self(routes)
+    /// Sorts the routes, each with the demand it makes, so that the first match is the longest.
+    pub fn new(mut routes: Vec<(Route, usize)>) -> Self {
+        routes.sort_by_key(|(route, _)| std::cmp::Reverse(route.prefix.len()));
+        let entry = |(route, demand)| Entry { route, demand };
+        Self(routes.into_iter().map(entry).collect())
     }
 
-    /// Index of the upstream for a path, in the order of the configuration.
-    pub fn find(&self, path: &CanonicalPath<'_>) -> Option<usize> {
-        self.0
-            .iter()
-            .find(|route| path.is_below(&route.prefix))
-            .map(|route| route.upstream)
+    /// The route of a path.
+    pub fn find(&self, path: &CanonicalPath<'_>) -> Option<Found<'_>> {
+        let mut entries = self.0.iter();
+        let entry = entries.find(|entry| path.is_below(&entry.route.prefix))?;
+        Some(Found {
+            prefix: &entry.route.prefix,
+            upstream: entry.route.upstream,
+            demand: entry.demand,
+        })
     }
 }
 
@@ -30,12 +51,19 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins_and_segments_are_whole() {
-        let route = |prefix: &str, upstream| Route {
-            prefix: prefix.to_owned(),
-            upstream,
+        let route = |prefix: &str, upstream| {
+            let route = Route {
+                prefix: prefix.to_owned(),
+                upstream,
+                client_cert: None,
+            };
+            (route, 0)
         };
         let routes = Routes::new(vec![route("/a", 1), route("/a/b", 2)]);
-        let find = |path| routes.find(&CanonicalPath::parse(path).unwrap());
+        let find = |path| {
+            let found = routes.find(&CanonicalPath::parse(path).unwrap());
+            found.map(|found| found.upstream)
+        };
         assert_eq!(find("/a/b/c"), Some(2));
         assert_eq!(find("/a/bc"), Some(1));
         assert_eq!(find("/ab"), None);

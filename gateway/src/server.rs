@@ -26,9 +26,11 @@ use crate::admin::{self, Command};
 use crate::certificates::{prepare_state_dir, state_dir};
 use crate::limit::Slots;
 use crate::proxy::Shared;
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::revocation;
+use crate::snapshot::{Snapshot, SnapshotError, Standing};
 use crate::telemetry::{LogSink, Metrics};
 use crate::tls::acceleration::Acceleration;
+use crate::trust::DenyError;
 
 /// Commands that may wait: reloads are rare and one at a time.
 const COMMANDS: usize = 8;
@@ -42,6 +44,8 @@ pub enum ServerError {
     Bind(SocketAddr, io::Error),
     /// The control socket cannot be opened.
     Control(PathBuf, io::Error),
+    /// The deny list of the state directory.
+    Deny(DenyError),
     /// A log file cannot be opened.
     Log(io::Error),
     /// Threads, runtimes, signals.
@@ -60,6 +64,7 @@ impl fmt::Display for ServerError {
                 "cannot open the control socket {}: {error}",
                 path.display()
             ),
+            Self::Deny(error) => error.fmt(f),
             Self::Log(error) => write!(f, "cannot open a log: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),
             Self::Restart(what) => write!(
@@ -81,6 +86,7 @@ impl From<ConfigErrors> for ServerError {
 /// The gateway, started.
 pub struct Server {
     path: PathBuf,
+    standing: Standing,
     config: Config,
     state: Arc<admin::State>,
     workers: Workers,
@@ -91,10 +97,29 @@ pub struct Server {
 }
 
 /// Loads a configuration and builds what it names. Blocks while tokens open and keys prove themselves.
-pub fn prepare(path: &Path, old: Option<&Snapshot>) -> Result<(Config, Snapshot), ServerError> {
+/// At a reload `running` is what is in force.
+pub fn prepare(
+    path: &Path,
+    running: Option<(&Standing, &Snapshot)>,
+) -> Result<(Config, Standing, Snapshot), ServerError> {
     let (config, sources) = Config::load(path)?;
-    let snapshot = Snapshot::build(&config, old).map_err(|errors| located(&sources, &errors))?;
-    Ok((config, snapshot))
+    let standing = match running {
+        Some((standing, _)) => standing.clone(),
+        None => Standing::open(&config).map_err(ServerError::Deny)?,
+    };
+    let old = running.map(|(_, snapshot)| snapshot);
+    let snapshot = Snapshot::build(&config, &standing, old);
+    let snapshot = snapshot.map_err(|errors| located(&sources, &errors))?;
+    Ok((config, standing, snapshot))
+}
+
+/// Has the revocation lists of a snapshot fetched and looked after, on the control runtime.
+fn keep_fresh(snapshot: &Snapshot) {
+    for bundle in &snapshot.rules.bundles {
+        if let Some(lists) = bundle.crl() {
+            revocation::keep_fresh(lists);
+        }
+    }
 }
 
 /// Gives errors of upper rooms the file and line their names were written at.
@@ -127,7 +152,8 @@ fn warn_of_state_dir(config: &Config) {
 impl Server {
     /// Starts everything. Call within a tokio runtime, which becomes the control runtime.
     pub async fn start(path: &Path) -> Result<Self, ServerError> {
-        let (config, snapshot) = prepare(path, None)?;
+        let (config, standing, snapshot) = prepare(path, None)?;
+        keep_fresh(&snapshot);
         warn_of_state_dir(&config);
         let acceleration = Acceleration::measure();
         tracing::info!("{}", acceleration.summary());
@@ -157,6 +183,7 @@ impl Server {
         let workers = Workers::start(config.workers, &shared)?;
         let mut server = Self {
             path: path.to_owned(),
+            standing,
             config,
             state,
             workers,

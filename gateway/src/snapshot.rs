@@ -1,23 +1,20 @@
 //! Everything a connection and its requests need, immutable, swapped whole on reload.
 
-use std::collections::HashMap;
+mod names;
+mod rules;
+
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
-use portcullis_config::{
-    ClientCertMode, Config, Forwarding, HostPattern, IdentityJwt, Limits, Listener, ListenerKind,
-    Site, Timeouts,
-};
-use rustls_pki_types::TrustAnchor;
+use portcullis_config::{Config, Forwarding, IdentityJwt, Limits, Site, Timeouts};
 
-use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key, load_trust};
+pub use self::names::{NameTable, normalize_host};
+pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
+use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key};
 use crate::jws::JwsSigner;
-use crate::policy::Policy;
-use crate::reason::Reason;
-use crate::route::Routes;
 use crate::tls::SiteTls;
+use crate::trust::Demand;
 use crate::upstream::Target;
 
 /// One configuration in force.
@@ -25,12 +22,10 @@ use crate::upstream::Target;
 pub struct Snapshot {
     /// Counts up with every reload.
     pub generation: u64,
-    /// In the order of the configuration.
-    pub listeners: Vec<ListenerView>,
-    /// In the order of the configuration.
+    /// Names, demands on clients, policy, routes.
+    pub rules: Rules,
+    /// In the order of the configuration, as `rules.sites`.
     pub sites: Vec<SiteView>,
-    /// Who may do what.
-    pub policy: Policy,
     /// Where requests go.
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
@@ -56,38 +51,13 @@ pub struct IdentityTokens {
     pub settings: IdentityJwt,
 }
 
-/// A site as connections see it.
+/// The TLS side of a site.
 #[derive(Debug)]
 pub struct SiteView {
-    /// Its name.
-    pub name: Arc<str>,
     /// TLS settings, shared with the connections made under them.
     pub tls: Arc<SiteTls>,
-    /// From path to upstream.
-    pub routes: Routes,
     /// For lists and metrics.
     pub certificates: Vec<ProvenCertificate>,
-}
-
-/// A listener as connections see it.
-#[derive(Debug)]
-pub struct ListenerView {
-    /// What the operator wrote.
-    pub settings: Listener,
-    /// Its name, for records.
-    pub name: Arc<str>,
-    /// From server names to sites; `None` for a redirect listener.
-    pub names: Option<NameTable>,
-}
-
-/// From host names to sites of one listener: exact, then wildcard, then `*`.
-#[derive(Debug, Default)]
-pub struct NameTable {
-    exact: HashMap<Box<str>, usize>,
-    wildcard: HashMap<Box<str>, usize>,
-    any: Option<usize>,
-    default: Option<usize>,
-    strict: bool,
 }
 
 /// One thing that is wrong with what the configuration names.
@@ -99,71 +69,15 @@ pub struct SnapshotError {
     pub message: String,
 }
 
-impl NameTable {
-    fn new(sites: &[Site], on: &[usize], default: Option<usize>, strict: bool) -> Self {
-        let mut table = Self {
-            default,
-            strict,
-            ..Self::default()
-        };
-        for &index in on {
-            for host in &sites[index].hosts {
-                match &host.value {
-                    HostPattern::Exact(name) => {
-                        table.exact.insert(name.as_str().into(), index);
-                    }
-                    HostPattern::Wildcard(parent) => {
-                        table.wildcard.insert(parent.as_str().into(), index);
-                    }
-                    HostPattern::Any => table.any = Some(index),
-                }
-            }
-        }
-        table
-    }
-
-    /// The site a host belongs to. `host` is lower case, without port and trailing dot.
-    pub fn site_of(&self, host: &str) -> Option<usize> {
-        if let Some(site) = self.exact.get(host) {
-            return Some(*site);
-        }
-        let parent = host
-            .split_once('.')
-            .filter(|(label, _)| !label.is_empty())
-            .map(|(_, parent)| parent);
-        parent
-            .and_then(|parent| self.wildcard.get(parent))
-            .copied()
-            .or(self.any)
-    }
-
-    /// The site for a server name as a client sent it (RFC 6066, section 3).
-    pub fn site_for_client(&self, server_name: Option<&str>) -> Result<usize, Reason> {
-        let named = server_name.map(normalize_host);
-        let known = named.as_deref().and_then(|name| self.site_of(name));
-        let fallback = if named.is_some() && self.strict {
-            None
-        } else {
-            self.default.or(self.any)
-        };
-        known.or(fallback).ok_or(Reason::UnknownServerName)
-    }
-}
-
-/// Lower case, without the trailing dot of an absolute name.
-pub fn normalize_host(host: &str) -> std::borrow::Cow<'_, str> {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        host.to_ascii_lowercase().into()
-    } else {
-        host.into()
-    }
-}
-
 impl Snapshot {
     /// Builds a snapshot: opens tokens, loads and proves certificates, reads trust bundles. All errors at
-    /// once. Tokens, and pools of upstreams, are taken over from `old` where their settings did not change.
-    pub fn build(config: &Config, old: Option<&Self>) -> Result<Self, Vec<SnapshotError>> {
+    /// once. Tokens, revocation lists and pools of upstreams are taken over from `old` where their settings did not
+    /// change.
+    pub fn build(
+        config: &Config,
+        standing: &Standing,
+        old: Option<&Self>,
+    ) -> Result<Self, Vec<SnapshotError>> {
         let mut errors = Vec::new();
         let none = Tokens::default();
         let open = old.map_or(&none, |old| &old.tokens);
@@ -173,35 +87,33 @@ impl Snapshot {
                 message: format!("hsm {}: {error}", hsm.name),
             });
         });
-        // Without its tokens nothing about keys can be said; trust bundles can still be checked.
-        let mut bundles = HashMap::new();
+        let rules = Rules::build(config, standing, old.map(|old| &old.rules))
+            .map_err(|more| errors.extend(more))
+            .ok();
+        // Without its tokens nothing about keys can be said.
         let mut sites = Vec::with_capacity(config.sites.len());
-        for site in &config.sites {
-            let anchors = load_anchors(site, &mut bundles, &mut errors);
-            if let Some(tokens) = &tokens
-                && let Some(view) = build_site(config, site, tokens, anchors, &mut errors)
-            {
-                sites.push(view);
+        if let Some(tokens) = &tokens {
+            for (index, site) in config.sites.iter().enumerate() {
+                // Certificates are looked at also where the trust bundles have errors.
+                let handshake = rules
+                    .as_ref()
+                    .map(|rules| rules.sites[index].handshake.clone());
+                sites.extend(build_site(config, site, (tokens, handshake), &mut errors));
             }
         }
         let identity_tokens = match (&config.forwarding.jwt, &tokens) {
             (Some(settings), Some(tokens)) => build_tokens(config, settings, tokens, &mut errors),
             _ => None,
         };
-        let (Some(tokens), true) = (tokens, errors.is_empty()) else {
+        let (Some(tokens), Some(rules), true) = (tokens, rules, errors.is_empty()) else {
             return Err(errors);
         };
         tokens.tune();
         let old_targets = old.map_or(&[][..], |old| &old.targets);
         Ok(Self {
             generation: old.map_or(1, |old| old.generation + 1),
-            listeners: config
-                .listeners
-                .iter()
-                .map(|listener| view_listener(listener, &config.sites))
-                .collect(),
+            rules,
             sites,
-            policy: Policy::new(config),
             targets: config
                 .upstreams
                 .iter()
@@ -213,13 +125,6 @@ impl Snapshot {
             timeouts: config.timeouts.clone(),
             tokens,
         })
-    }
-
-    /// A listener by name.
-    pub fn listener(&self, name: &str) -> Option<&ListenerView> {
-        self.listeners
-            .iter()
-            .find(|listener| *listener.name == *name)
     }
 }
 
@@ -247,52 +152,10 @@ fn build_tokens(
     })
 }
 
-fn view_listener(listener: &Listener, sites: &[Site]) -> ListenerView {
-    let names = match &listener.kind {
-        ListenerKind::Https {
-            sites: on,
-            default_site,
-            strict_sni,
-        } => Some(NameTable::new(sites, on, *default_site, *strict_sni)),
-        ListenerKind::Redirect { .. } => None,
-    };
-    ListenerView {
-        settings: listener.clone(),
-        name: listener.name.as_str().into(),
-        names,
-    }
-}
-
-type Bundles = HashMap<PathBuf, Option<Vec<TrustAnchor<'static>>>>;
-
-/// The site's trust anchors. Each bundle is read, and complained about, once.
-fn load_anchors(
-    site: &Site,
-    bundles: &mut Bundles,
-    errors: &mut Vec<SnapshotError>,
-) -> Vec<TrustAnchor<'static>> {
-    let mut anchors = Vec::new();
-    for path in &site.client_cert.trust {
-        let loaded = bundles.entry(path.value.clone()).or_insert_with(|| {
-            load_trust(&path.value)
-                .inspect_err(|error| {
-                    errors.push(SnapshotError {
-                        span: path.span.clone(),
-                        message: error.to_string(),
-                    });
-                })
-                .ok()
-        });
-        anchors.extend(loaded.iter().flatten().cloned());
-    }
-    anchors
-}
-
 fn build_site(
     config: &Config,
     site: &Site,
-    tokens: &Tokens,
-    anchors: Vec<TrustAnchor<'static>>,
+    (tokens, handshake): (&Tokens, Option<Demand>),
     errors: &mut Vec<SnapshotError>,
 ) -> Option<SiteView> {
     let mut certificates = Vec::with_capacity(site.certificates.len());
@@ -320,9 +183,7 @@ fn build_site(
         return None;
     }
     refuse_twins(site, &certificates, errors);
-    if site.client_cert.mode != ClientCertMode::Ignore && anchors.is_empty() {
-        return None; // The bundle's own error was reported.
-    }
+    let handshake = handshake?; // The bundle's own error was reported.
     let certified = certificates
         .iter()
         .map(|proven| Arc::clone(&proven.certified))
@@ -335,14 +196,12 @@ fn build_site(
     match SiteTls::new(
         &site.tls,
         certified,
-        (site.client_cert.mode, anchors),
+        handshake,
         site.http2,
         (remote, signers),
     ) {
         Ok(tls) => Some(SiteView {
-            name: site.name.as_str().into(),
             tls: Arc::new(tls),
-            routes: Routes::new(site.routes.clone()),
             certificates,
         }),
         Err(error) => {
@@ -376,71 +235,5 @@ fn refuse_twins(site: &Site, proven: &[ProvenCertificate], errors: &mut Vec<Snap
                 message,
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(strict: bool, default: Option<usize>) -> NameTable {
-        let mut table = NameTable {
-            strict,
-            default,
-            ..NameTable::default()
-        };
-        table.exact.insert("api.example.com".into(), 0);
-        table.wildcard.insert("example.com".into(), 1);
-        table
-    }
-
-    #[test]
-    fn an_unknown_or_absent_name_is_refused_without_a_default_site() {
-        for name in [
-            None,
-            Some("example.com"),
-            Some("a.b.example.com"),
-            Some("other.org"),
-            Some(""),
-        ] {
-            assert_eq!(
-                table(false, None).site_for_client(name),
-                Err(Reason::UnknownServerName),
-                "{name:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn strict_sni_refuses_unknown_names_but_serves_clients_without_one() {
-        assert_eq!(
-            table(true, Some(0)).site_for_client(Some("other.org")),
-            Err(Reason::UnknownServerName)
-        );
-        assert_eq!(table(true, Some(0)).site_for_client(None), Ok(0));
-        assert_eq!(
-            table(false, Some(0)).site_for_client(Some("other.org")),
-            Ok(0)
-        );
-    }
-
-    #[test]
-    fn case_and_a_trailing_dot_make_no_difference() {
-        for name in [
-            "api.example.com",
-            "API.Example.COM",
-            "api.example.com.",
-            "API.EXAMPLE.COM.",
-        ] {
-            assert_eq!(
-                table(true, None).site_for_client(Some(name)),
-                Ok(0),
-                "{name}"
-            );
-        }
-        assert_eq!(
-            table(true, None).site_for_client(Some("X.example.com")),
-            Ok(1)
-        );
     }
 }

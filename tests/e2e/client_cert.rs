@@ -80,6 +80,7 @@ async fn where_a_certificate_is_accepted_its_absence_is_served_without_identity(
             .wait_for_access(|line| line["client.port"] == answer.port)
             .await;
         assert_eq!(line.get("tls.client.subject"), None);
+        assert_eq!(line.get("tls.client.verified"), None);
     }
     let known = Client::new().certificate(&client_leaf("orders"));
     let answer = known.get(&gateway, "/").await.unwrap();
@@ -88,6 +89,7 @@ async fn where_a_certificate_is_accepted_its_absence_is_served_without_identity(
         .wait_for_access(|line| line["client.port"] == answer.port)
         .await;
     assert_eq!(line["tls.client.subject"], "CN=orders");
+    assert_eq!(line["tls.client.verified"], true);
     assert_eq!(
         line["tls.client.spiffe_id"],
         "spiffe://test.portcullis/orders"

@@ -200,7 +200,7 @@ fn values_know_their_place() {
     assert_eq!(place(&certificate.chain.span), (Some(14), Some(25)));
     assert_eq!(place(&certificate.key.span), (Some(14), Some(42)));
     assert_eq!(
-        place(&config.sites[0].client_cert.trust[0].span),
+        place(&config.sites[0].client_cert.trust[0].anchors[0].span),
         (Some(9), Some(43))
     );
     assert_eq!(

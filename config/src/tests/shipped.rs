@@ -180,7 +180,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 19] = [
+const TABLES: [(&str, &str); 23] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -188,6 +188,16 @@ const TABLES: [(&str, &str); 19] = [
         "/properties/hsm_group/additionalProperties",
     ),
     ("`[keys]`", "/properties/keys"),
+    ("`[trust.NAME]`", "/properties/trust/additionalProperties"),
+    (
+        "`[trust.NAME.crl]`",
+        "/properties/trust/additionalProperties/properties/crl",
+    ),
+    (
+        "`[trust.NAME.ocsp]`",
+        "/properties/trust/additionalProperties/properties/ocsp",
+    ),
+    ("`[deny]`", "/properties/deny"),
     ("`[[listener]]`", "/properties/listener/items"),
     (
         "`client_cert`",
@@ -281,11 +291,11 @@ protocol = "redirect"
 redirect_port = 8443
 [[site]]
 hosts = ["*", "*.b.c", "2001:db8::1"]
-client_cert = { mode = "accept", trust = ["a.pem", "b.pem"] }
+client_cert = { mode = "accept", trust = ["a.pem", "two"] }
 certificate = [{ chain = "a", key = "file:a $${X}.key" }, { chain = "b", key = "pkcs11:token=edge;id=%01%02" }]
 tls = { versions = ["1.3"], groups = ["X25519"] }
 upstream = "http://[::1]"
-route = [{ path = "/a/b/", upstream = "http://x:81" }, { path = "/a", upstream = "orders" }]
+route = [{ path = "/a/b/", upstream = "http://x:81", client_cert = { mode = "require", trust = ["two", "c.pem"] } }, { path = "/a", upstream = "orders" }]
 [[role]]
 name = "quote \" and \\"
 spiffe = "spiffe://td/a/**"
@@ -323,6 +333,29 @@ login_at_count_low = true
 hang_timeout = "1m"
 max_hung = 1024
 recovery = "50ms"
+[trust.two]
+anchors = ["x.pem", "y.pem"]
+eku = "required"
+max_depth = 0
+max_lifetime = "30d"
+max_lifetime_action = "report"
+min_ec_bits = 384
+spki_pins = "sha256/AAcOFRwjKjE4P0ZNVFtiaXB3foWMk5qhqK+2vcTL0tk="
+certificate_pins = "00:07:0E:15:1C:23:2A:31:38:3F:46:4D:54:5B:62:69:70:77:7E:85:8C:93:9A:A1:A8:AF:B6:BD:C4:CB:D2:D9"
+trust_domains = "td"
+ca_names = "hide"
+[trust.two.crl]
+files = ["crls/", "one.crl"]
+urls = "http://a/b.crl"
+stale = "1d6h"
+scope = "leaf"
+[trust.two.ocsp]
+mode = "soft"
+responder = "http://ocsp.a:8080/x"
+nonce = true
+[deny]
+serial = "00:AB"
+spiffe = "spiffe://td/**"
 [hsm.c]
 signer = "t.sock"
 [hsm_group."b c"]

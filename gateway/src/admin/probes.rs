@@ -171,9 +171,9 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         "portcullis_certificate_not_after_seconds",
         "End of validity of a site's certificate, Unix time",
     )?;
-    for site in &snapshot.sites {
+    for (site, rules) in snapshot.sites.iter().zip(&snapshot.rules.sites) {
         for certificate in &site.certificates {
-            let (site, kind) = (label(&site.name), label(&certificate.key.kind.to_string()));
+            let (site, kind) = (label(&rules.name), label(&certificate.key.kind.to_string()));
             writeln!(
                 out,
                 "portcullis_certificate_not_after_seconds{{site={site},key=\"{}\",provenance=\"{}\"}} {}",

@@ -8,9 +8,9 @@ use std::time::Duration;
 use portcullis_config::{ChainSource, ClientCertMode, Config, SourceMap};
 
 use super::{ConfigFile, Exit, colored, complain, complain_server, say};
-use crate::certificates::{check_chain, load_trust};
+use crate::certificates::check_chain;
 use crate::server::located;
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::snapshot::{Rules, Snapshot, SnapshotError, Standing};
 use crate::tls::acceleration::Acceleration;
 
 #[derive(clap::Args)]
@@ -62,14 +62,10 @@ fn files(config: &Config, sources: &SourceMap) -> Result<String, Exit> {
                 });
             }
         }
-        for trust in &site.client_cert.trust {
-            if let Err(error) = load_trust(&trust.value) {
-                errors.push(SnapshotError {
-                    span: trust.span.clone(),
-                    message: error.to_string(),
-                });
-            }
-        }
+    }
+    let standing = Standing::open(config).map_err(|error| complain(error, Exit::Config))?;
+    if let Err(more) = Rules::build(config, &standing, None) {
+        errors.extend(more);
     }
     if errors.is_empty() {
         Ok(String::new())
@@ -80,7 +76,8 @@ fn files(config: &Config, sources: &SourceMap) -> Result<String, Exit> {
 
 /// Tokens, keys, certificates and upstreams, for real.
 fn live(config: &Config, sources: &SourceMap) -> Result<String, Exit> {
-    let snapshot = Snapshot::build(config, None)
+    let standing = Standing::open(config).map_err(|error| complain(error, Exit::Config))?;
+    let snapshot = Snapshot::build(config, &standing, None)
         .map_err(|errors| complain_server(&located(sources, &errors)))?;
     let mut report = String::new();
     for token in snapshot.tokens.iter() {
@@ -94,20 +91,22 @@ fn live(config: &Config, sources: &SourceMap) -> Result<String, Exit> {
             info.serial
         );
     }
-    for site in &snapshot.sites {
+    for (site, rules) in snapshot.sites.iter().zip(&snapshot.rules.sites) {
         for certificate in &site.certificates {
             let (key, provenance) = (&certificate.key.kind, &certificate.key.provenance);
             let _ = writeln!(
                 report,
                 "site {}: {key} key, {provenance}: signs, and the certificate matches",
-                site.name
+                rules.name
             );
         }
-        if site.tls.mode != ClientCertMode::Ignore {
+        let mode = rules.handshake.mode();
+        if mode != ClientCertMode::Ignore {
             let _ = writeln!(
                 report,
-                "site {}: client certificates: {:?}",
-                site.name, site.tls.mode
+                "site {}: client certificates: {}",
+                rules.name,
+                mode.as_str()
             );
         }
     }

@@ -89,11 +89,10 @@ mod tests {
             uris: vec!["spiffe://a/b".to_owned()],
             dns: vec!["b.example".to_owned()],
             subject: "CN=b".to_owned(),
-            common_name: None,
             issuer: "CN=ca".to_owned(),
             serial: "1f".to_owned(),
-            sha256: [0; 32],
             not_after: 5000,
+            ..Identity::default()
         }
     }
 

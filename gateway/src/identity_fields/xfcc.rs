@@ -219,15 +219,11 @@ mod tests {
     fn identity(subject: &str, uris: &[&str], dns: &[&str]) -> Identity {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Identity {
-            spiffe: None,
             uris: owned(uris),
             dns: owned(dns),
             subject: subject.to_owned(),
-            common_name: None,
-            issuer: String::new(),
-            serial: String::new(),
             sha256: [0xab; 32],
-            not_after: 0,
+            ..Identity::default()
         }
     }
 

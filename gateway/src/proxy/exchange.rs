@@ -10,22 +10,25 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use http_body::Body;
-use portcullis_config::{ClientCertMode, UpstreamProtocol};
+use portcullis_config::UpstreamProtocol;
+use rustls_pki_types::UnixTime;
 use tokio::time::Duration;
 
 use super::authority::RequestHost;
+use super::client::{Caller, Client, View};
 use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
-use super::worker::{Client, View, Worker};
-use crate::identity::ClientIdentity;
+use super::worker::Worker;
 use crate::path::CanonicalPath;
 use crate::policy::{Denied, Permit};
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
+use crate::trust::Refused;
 use crate::upstream::{RequestBody, Target};
 
 /// What the checks of a request yield.
-struct Admitted {
+struct Admitted<'a> {
+    caller: &'a Caller,
     permit: Permit,
     target: Arc<Target>,
     host: RequestHost,
@@ -52,20 +55,22 @@ pub(super) async fn answer(
     }
     let admitted = match admit(&view, client, (&parts, host), &body) {
         Ok(admitted) => admitted,
-        Err(denied) => {
+        Err(stopped) => {
             let request_id = worker.ids.request_id();
             recorder.record().request_id = request_id.into();
-            recorder.record().rule = denied.rule;
-            return recorder.refuse(denied.reason, None);
+            recorder.record().rule = stopped.rule;
+            let detail = Some(&*stopped.detail).filter(|detail| !detail.is_empty());
+            return recorder.refuse(stopped.reason, detail);
         }
     };
     let Admitted {
+        caller,
         permit,
         target,
         host,
         rewritten,
     } = admitted;
-    let told = match view.identity_headers.tell(client, &view, &target).await {
+    let told = match caller.headers.tell(client, (&view, caller), &target).await {
         Ok(told) => told,
         Err(untold) => {
             let record = recorder.record();
@@ -107,13 +112,13 @@ pub(super) async fn answer(
 }
 
 /// Every check a request passes before anything is sent anywhere.
-fn admit(
-    view: &View,
+fn admit<'a>(
+    view: &'a View,
     client: &Client,
     (parts, host): (&Parts, Option<RequestHost>),
     body: &RequestBody,
-) -> Result<Admitted, Denied> {
-    let refused = |reason| Denied { reason, rule: None };
+) -> Result<Admitted<'a>, Stopped> {
+    let refused = Stopped::from;
     if parts.method == Method::CONNECT {
         return Err(refused(Reason::MethodNotSupported));
     }
@@ -136,34 +141,75 @@ fn admit(
     // The host must belong to the site whose handshake this was, seen through the same listener.
     let names = view
         .listener
-        .and_then(|index| view.snapshot.listeners[index].names.as_ref());
+        .and_then(|index| view.snapshot.rules.listeners[index].names.as_ref());
     let owner = names.and_then(|names| names.site_of(&host.name));
-    let site = match (owner, view.site) {
-        (Some(owner), Some(site)) if owner == site => &view.snapshot.sites[site],
+    let site = match view.rules() {
+        Some(site) if owner == view.site => site,
         _ => return Err(refused(Reason::Misdirected)),
     };
-    // A reload may have made the site stricter than it was when this connection's handshake ran.
-    if site.tls.mode == ClientCertMode::Require
-        && matches!(client.facts.identity, ClientIdentity::Absent)
-    {
-        return Err(refused(Reason::ClientCertRequired));
-    }
-    // A reload may have taken away the CA this client was verified under.
-    view.trusted.map_err(refused)?;
     let path =
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
-    let permit =
-        view.snapshot
-            .policy
-            .decide(&view.roles, &host.name, parts.method.as_str(), &path)?;
-    let upstream = site.routes.find(&path).ok_or(refused(Reason::NoRoute))?;
+    let found = site.routes.find(&path);
+    let caller = view.caller(client, found.map_or(0, |found| found.demand))?;
+    let now = UnixTime::now().as_secs();
+    if caller
+        .not_after
+        .is_some_and(|end| u64::try_from(end).is_ok_and(|end| end < now))
+    {
+        return Err(refused(Reason::ClientCertExpired));
+    }
+    let permit = view.snapshot.rules.policy.decide(
+        &caller.roles,
+        &host.name,
+        parts.method.as_str(),
+        &path,
+    )?;
+    // Only who may ask learns that there is nothing.
+    let upstream = found.ok_or(refused(Reason::NoRoute))?.upstream;
     let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
     Ok(Admitted {
+        caller,
         permit,
         target: Arc::clone(&view.snapshot.targets[upstream]),
         host,
         rewritten,
     })
+}
+
+/// A request that goes no further.
+struct Stopped {
+    reason: Reason,
+    /// Name of the deny rule, if one matched.
+    rule: Option<Arc<str>>,
+    detail: Box<str>,
+}
+
+impl From<Reason> for Stopped {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            rule: None,
+            detail: Box::default(),
+        }
+    }
+}
+
+impl From<Denied> for Stopped {
+    fn from(denied: Denied) -> Self {
+        Self {
+            rule: denied.rule,
+            ..denied.reason.into()
+        }
+    }
+}
+
+impl From<&Refused> for Stopped {
+    fn from(refused: &Refused) -> Self {
+        Self {
+            detail: refused.detail.as_str().into(),
+            ..refused.reason.into()
+        }
+    }
 }
 
 fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> Box<RequestRecord> {

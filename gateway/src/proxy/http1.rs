@@ -20,8 +20,9 @@ use tokio::time::Instant;
 use self::body::ClientBody;
 use self::io::Io;
 use self::respond::{After, End, respond, respond_bare};
+use super::client::Client;
 use super::exchange::answer;
-use super::worker::{Client, Worker, head_limits};
+use super::worker::{Worker, head_limits};
 use crate::http1::{BodyDecoder, Framing, HeadError, HeadScan, RequestHead};
 use crate::patience::Patience;
 use crate::reason::Reason;
@@ -51,12 +52,20 @@ where
     let snapshot = worker.snapshot();
     let mut idle = Patience::new(snapshot.timeouts.idle);
     drop(snapshot);
+    let mut overdue = pin!(client.overdue());
     loop {
         idle.progress();
-        match next_request(&io, &worker, &mut idle, drained.as_mut()).await {
+        match next_request(&io, (&worker, &client), &mut idle, drained.as_mut()).await {
             Next::Request(head) => {
                 // Boxed: a connection that waits for its next request does not carry the room for one.
-                match Box::pin(serve_one(&io, *head, &client, &worker)).await {
+                let served = Box::pin(serve_one(&io, *head, &client, &worker));
+                let end = tokio::select! {
+                    biased;
+                    end = served => end,
+                    () = overdue.as_mut() => End::Abort,
+                };
+                match end {
+                    End::KeepAlive if client.is_dismissed() => break,
                     End::KeepAlive => {}
                     End::Close => break,
                     // No close_notify: the client must see that the answer was cut off.
@@ -100,10 +109,11 @@ fn refuse_head(worker: &Worker, client: &Client, reason: Reason, detail: Option<
 }
 
 /// Waits for the next request head: as long as `timeouts.idle` for its first byte, then `timeouts.header` for
-/// the rest. While draining, an idle client has `timeouts.drain_idle` for a last request.
+/// the rest. While draining, an idle client has `timeouts.drain_idle` for a last request; a client that has to leave
+/// has none.
 async fn next_request<S, D>(
     io: &SharedIo<S>,
-    worker: &Worker,
+    (worker, client): (&Worker, &Client),
     idle: &mut Patience,
     mut drained: Pin<&mut D>,
 ) -> Next
@@ -114,6 +124,7 @@ where
     let mut scan = HeadScan::default();
     let mut header: Option<Patience> = None;
     let mut leaving: Option<Patience> = None;
+    let mut dismissed = pin!(client.dismissed());
     poll_fn(|cx| {
         let mut io = io.borrow_mut();
         loop {
@@ -131,6 +142,9 @@ where
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Next::Closed),
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Pending => {}
+            }
+            if dismissed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Next::Closed);
             }
             if let Some(header) = &mut header {
                 return header.poll_expired(cx).map(|()| Next::Late);

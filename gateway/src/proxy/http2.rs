@@ -17,11 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::exchange::answer;
 use super::headers::clean_trailers;
 use super::identity_headers::token_header;
-use super::worker::{Client, Worker};
+use super::worker::Worker;
 use crate::patience::{Patience, Wait};
+use crate::snapshot::Snapshot;
 use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
 
 /// Flow-control windows: what one client can make the gateway hold of its uploads.
@@ -44,16 +46,7 @@ where
     let snapshot = worker.snapshot();
     let mut idle = Patience::new(snapshot.timeouts.idle);
     let write_limit = snapshot.timeouts.write;
-    let mut builder = Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(snapshot.limits.h2_streams)
-        .max_header_list_size(u32::try_from(snapshot.limits.header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT);
+    let builder = builder(&snapshot);
     drop(snapshot);
     let (exchanges, owner) = (Rc::clone(&worker), Rc::clone(&client));
     let service = service_fn(move |request: Request<Incoming>| {
@@ -67,10 +60,17 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut ear = worker.draining.clone();
     let mut drained = pin!(ear.started());
+    let mut dismissed = pin!(client.dismissed());
+    let mut overdue = pin!(client.overdue());
     let mut goodbye: Option<Patience> = None;
     let mut look = pin!(tokio::time::sleep(write_limit / STALL_LOOKS));
     let ended = poll_fn(|cx| {
-        if goodbye.is_none() && drained.as_mut().poll(cx).is_ready() {
+        if overdue.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err("the certificate of the client is not good any more"));
+        }
+        if goodbye.is_none()
+            && (drained.as_mut().poll(cx).is_ready() || dismissed.as_mut().poll(cx).is_ready())
+        {
             connection.as_mut().graceful_shutdown(); // GOAWAY; streams in progress end in peace.
             goodbye = Some(Patience::new(write_limit));
         }
@@ -111,6 +111,21 @@ where
         Ok(Err(error)) => tracing::debug!(%error, "http/2 connection ended"),
         Err(reason) => tracing::debug!(reason, "http/2 connection cut"),
     }
+}
+
+/// hyper, within the gateway's bounds.
+fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(snapshot.limits.h2_streams)
+        .max_header_list_size(u32::try_from(snapshot.limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
 }
 
 fn request_body(incoming: Incoming, worker: &Worker) -> RequestBody {

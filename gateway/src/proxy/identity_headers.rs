@@ -10,8 +10,8 @@ use std::cell::OnceCell;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_config::{IdentityForm, XfccMode};
 
+use super::client::{Caller, Client, View};
 use super::identity_tokens::{TokenCache, Untold};
-use super::worker::{Client, View};
 use crate::identity::{ClientIdentity, Identity};
 use crate::identity_fields::{client_cert, xfcc};
 use crate::snapshot::Snapshot;
@@ -23,11 +23,13 @@ pub(super) const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client
 /// Ours: whether the chain of `Client-Cert` was verified, or only the possession of its key (RFC 8941 booleans).
 pub(super) const CLIENT_CERT_VERIFIED: HeaderName = HeaderName::from_static("client-cert-verified");
 
-/// What a client's certificate proves.
+/// What a client's certificate proves, as far as the demand that was met goes.
 #[derive(Debug, Clone, Copy)]
 enum Proof<'a> {
     /// It showed none.
     None,
+    /// It has the key of a certificate whose chain nobody looked at.
+    Possessed,
     /// The chain leads to a trust anchor of the site.
     Verified(&'a Identity),
 }
@@ -36,13 +38,14 @@ impl<'a> Proof<'a> {
     fn of(client: &'a ClientIdentity) -> Self {
         match client {
             ClientIdentity::Absent => Proof::None,
+            ClientIdentity::Unverified(_) => Proof::Possessed,
             ClientIdentity::Verified(identity) => Proof::Verified(identity),
         }
     }
 
     fn verified(self) -> Option<&'a Identity> {
         match self {
-            Proof::None => None,
+            Proof::None | Proof::Possessed => None,
             Proof::Verified(identity) => Some(identity),
         }
     }
@@ -51,6 +54,7 @@ impl<'a> Proof<'a> {
     fn mark(self) -> Option<HeaderValue> {
         match self {
             Proof::None => None,
+            Proof::Possessed => Some(HeaderValue::from_static("?0")),
             Proof::Verified(_) => Some(HeaderValue::from_static("?1")),
         }
     }
@@ -105,10 +109,10 @@ impl IdentityHeaders {
     pub(super) async fn tell<'a>(
         &self,
         client: &Client,
-        view: &'a View,
+        (view, caller): (&'a View, &Caller),
         target: &Target,
     ) -> Result<Told<'a>, Untold> {
-        let proof = Proof::of(&client.facts.identity);
+        let proof = Proof::of(&caller.identity);
         let tokens = view.snapshot.identity_tokens.as_ref();
         let mut told = Told {
             token_header: tokens.map(|tokens| &tokens.header),
@@ -116,11 +120,15 @@ impl IdentityHeaders {
         };
         for form in &target.settings.identity {
             match form.value {
-                IdentityForm::Xfcc => told.xfcc = self.xfcc(client, view, proof),
+                IdentityForm::Xfcc => told.xfcc = self.xfcc(client, (view, caller), proof),
                 IdentityForm::ClientCert => {
-                    told.leaf = self.leaf(client).zip(proof.mark());
+                    told.leaf = proof
+                        .mark()
+                        .and_then(|mark| Some((self.leaf(client)?, mark)));
                 }
-                IdentityForm::ClientCertChain => told.chain = self.chain(client),
+                IdentityForm::ClientCertChain => {
+                    told.chain = proof.mark().and_then(|_| self.chain(client));
+                }
                 IdentityForm::Jwt => {
                     if let (Some(identity), Some(tokens)) = (proof.verified(), tokens) {
                         let audience = tokens.settings.audience.as_deref();
@@ -135,12 +143,17 @@ impl IdentityHeaders {
         Ok(told)
     }
 
-    fn xfcc(&self, client: &Client, view: &View, proof: Proof<'_>) -> ToldXfcc {
+    fn xfcc(
+        &self,
+        client: &Client,
+        (view, caller): (&View, &Caller),
+        proof: Proof<'_>,
+    ) -> ToldXfcc {
         let settings = &view.snapshot.forwarding.xfcc;
         let Some(identity) = proof.verified() else {
             return ToldXfcc::Nothing;
         };
-        let trusted = settings.trusted.iter().any(|role| view.roles.has(role));
+        let trusted = settings.trusted.iter().any(|role| caller.roles.has(role));
         if settings.mode == XfccMode::Forward && trusted {
             return ToldXfcc::Forward;
         }
@@ -152,7 +165,7 @@ impl IdentityHeaders {
                 .site
                 .and_then(|site| view.snapshot.sites[site].certificates.first());
             let by = first.map_or(&[][..], |certificate| &certificate.uris);
-            let text = xfcc::element(identity, &client.chain, by, &settings.details);
+            let text = xfcc::element(identity, client.shown.chain(), by, &settings.details);
             HeaderValue::try_from(text).ok()
         });
         match (ours, settings.mode) {
@@ -163,14 +176,22 @@ impl IdentityHeaders {
     }
 
     fn leaf(&self, client: &Client) -> Option<HeaderValue> {
-        let make = || bounded(client_cert::leaf(client.chain.first()?), "client-cert");
+        let make = || {
+            bounded(
+                client_cert::leaf(client.shown.chain().first()?),
+                "client-cert",
+            )
+        };
         self.leaf.get_or_init(make).clone()
     }
 
     fn chain(&self, client: &Client) -> Option<HeaderValue> {
         let make = || {
-            client.chain.get(1)?;
-            bounded(client_cert::chain(&client.chain), "client-cert-chain")
+            client.shown.chain().get(1)?;
+            bounded(
+                client_cert::chain(client.shown.chain()),
+                "client-cert-chain",
+            )
         };
         self.chain.get_or_init(make).clone()
     }

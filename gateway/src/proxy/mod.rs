@@ -1,6 +1,7 @@
 //! Requests on their way through: checked, permitted, rewritten, sent on, answered.
 
 mod authority;
+mod client;
 mod exchange;
 mod headers;
 mod http1;
@@ -9,10 +10,12 @@ mod identity_headers;
 mod identity_tokens;
 mod ids;
 mod redirect;
+mod register;
 mod response;
 mod worker;
 
+pub use client::Client;
 pub use http1::serve as serve_http1;
 pub use http2::serve as serve_http2;
 pub use redirect::serve as serve_redirect;
-pub use worker::{Client, Shared, Worker};
+pub use worker::{Shared, Worker};

@@ -9,7 +9,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::worker::{OpenRequest, SendClock, Worker};
+use super::client::{OpenRequest, SendClock};
+use super::worker::Worker;
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
 use crate::upstream::{ResponseBody, UpstreamError};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Server, ServerError, prepare};
+use super::{Server, ServerError, keep_fresh, prepare};
 use crate::snapshot::Snapshot;
 
 /// How long tokens may take to open and to prove their keys. Less than `portcullis reload` waits, so that the
@@ -33,9 +33,10 @@ impl Server {
 
     async fn try_reload(&mut self) -> Result<String, ServerError> {
         let (path, old) = (self.path.clone(), self.state.shared.snapshot.load_full());
+        let standing = self.standing.clone();
         // Tokens block while they open and sign: not on the control thread, which answers probes.
-        let prepared = tokio::task::spawn_blocking(move || prepare(&path, Some(&old)));
-        let (config, snapshot) = timeout(PREPARE_LIMIT, prepared)
+        let prepared = tokio::task::spawn_blocking(move || prepare(&path, Some((&standing, &old))));
+        let (config, _, snapshot) = timeout(PREPARE_LIMIT, prepared)
             .await
             .map_err(|late| ServerError::System("a token did not answer", late.into()))?
             .map_err(|error| ServerError::System("reload", std::io::Error::other(error)))??;
@@ -59,6 +60,8 @@ impl Server {
             .shared
             .handshakes
             .set_limit(config.limits.handshakes);
+        keep_fresh(&snapshot);
+        self.standing.deny.configure(&config.deny);
         self.state.shared.snapshot.store(Arc::new(snapshot));
         self.workers.switch(&config.listeners, opened);
         self.config = config;
@@ -70,7 +73,7 @@ fn summary(snapshot: &Snapshot) -> String {
     format!(
         "generation {}: {} listeners, {} sites, {} upstreams",
         snapshot.generation,
-        snapshot.listeners.len(),
+        snapshot.rules.listeners.len(),
         snapshot.sites.len(),
         snapshot.targets.len()
     )

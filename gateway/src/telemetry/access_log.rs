@@ -112,6 +112,9 @@ struct Line<'a> {
 /// A client's certificate in a log line.
 #[derive(Serialize)]
 pub(super) struct Client<'a> {
+    /// Without it the names below are the client's own claim.
+    #[serde(rename = "tls.client.verified")]
+    verified: bool,
     #[serde(rename = "tls.client.subject")]
     subject: &'a str,
     #[serde(rename = "tls.client.issuer")]
@@ -131,17 +134,16 @@ pub(super) struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub(super) fn of(identity: &'a ClientIdentity) -> Option<Self> {
-        match identity {
-            ClientIdentity::Absent => None,
-            ClientIdentity::Verified(identity) => Some(Self {
-                subject: &identity.subject,
-                issuer: &identity.issuer,
-                serial: &identity.serial,
-                sha256: identity.sha256_hex(),
-                spiffe: identity.spiffe.as_deref(),
-                not_after: identity.not_after,
-            }),
-        }
+        let known = identity.known()?;
+        Some(Self {
+            verified: identity.verified().is_some(),
+            subject: &known.subject,
+            issuer: &known.issuer,
+            serial: &known.serial,
+            sha256: known.sha256_hex(),
+            spiffe: known.spiffe.as_deref(),
+            not_after: known.not_after,
+        })
     }
 }
 

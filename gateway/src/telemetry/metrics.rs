@@ -20,6 +20,8 @@ pub struct Metrics {
     pub accept_pauses: Counter,
     /// Connections open.
     pub connections_open: Gauge,
+    /// Connections that were ended because the client's certificate ceased to be good.
+    pub connections_dismissed: Counter,
     /// Handshakes in progress.
     pub handshakes_open: Gauge,
     /// Handshakes finished, by version and kind (`full`, `hello_retry`, `resumed`).
@@ -101,6 +103,7 @@ impl Metrics {
             connections: Counter::default(),
             accept_pauses: Counter::default(),
             connections_open: Gauge::default(),
+            connections_dismissed: Counter::default(),
             handshakes_open: Gauge::default(),
             handshakes: ["1.2", "1.3"].map(|version| {
                 kinds.map(|kind| handshakes.get_or_create_owned(&HandshakeLabels { version, kind }))
@@ -157,6 +160,11 @@ impl Metrics {
             "connections_open",
             "Client connections open",
             self.connections_open.clone(),
+        );
+        registry.register(
+            "connections_dismissed",
+            "Connections ended because the client's certificate ceased to be good",
+            self.connections_dismissed.clone(),
         );
         registry.register(
             "handshakes_open",

@@ -15,10 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::refusal::{plaintext_alert, reason_of, reason_of_hsm, replaces_alert};
+use super::client_cert::take_proof;
+use super::refusal::{plaintext_alert, reason_of_hsm, refusal_of, replaces_alert};
 use super::server_config::SiteTls;
 use super::stream::TlsStream;
 use crate::reason::Reason;
+use crate::trust::{Proof, Refused};
 
 /// How long a refused client may take to read its alert before the socket is closed under it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -53,8 +55,8 @@ pub struct Accepted<S> {
     pub stream: TlsStream,
     /// The site chosen by the server name.
     pub site: S,
-    /// The TLS settings that were in force.
-    pub tls: Arc<SiteTls>,
+    /// What was verified of the client's chain; `None` where nothing was shown, or nothing verified.
+    pub proof: Option<Proof>,
 }
 
 /// A handshake that came to nothing.
@@ -100,10 +102,10 @@ pub async fn accept<R: Resolve>(
     }
     let finished = timeout_at(settings.handshake_by, finish(&mut tcp, hello, &tls)).await;
     match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
-        Ok(connection) => Ok(Accepted {
+        Ok((connection, proof)) => Ok(Accepted {
             stream: TlsStream::new(tcp, connection),
             site,
-            tls,
+            proof,
         }),
         Err(failure) => Err(refuse(tcp, failure, Some(site), server_name).await),
     }
@@ -147,7 +149,7 @@ impl Failure {
     /// From an error of rustls and what rustls wants to send. A failed signature leaves half a flight behind
     /// and no alert: the half is not sent, the alert is ours (RFC 8446, section 6.2: internal_error).
     fn tls(error: &Error, queued: Vec<u8>) -> Self {
-        let reason = reason_of(error);
+        let Refused { reason, detail } = refusal_of(error);
         let alert = match (reason, error) {
             (Reason::HsmUnavailable | Reason::HsmBusy, _) => {
                 plaintext_alert(AlertDescription::InternalError).to_vec()
@@ -160,7 +162,7 @@ impl Failure {
             reason,
             alert,
             linger: LINGER,
-            detail: error.to_string(),
+            detail,
         }
     }
 }
@@ -257,7 +259,7 @@ async fn finish(
     tcp: &mut TcpStream,
     hello: Hello,
     tls: &SiteTls,
-) -> Result<Box<ServerConnection>, Failure> {
+) -> Result<(Box<ServerConnection>, Option<Proof>), Failure> {
     let config = Arc::clone(&tls.config);
     let first = move || hello.into_connection(config).map(Box::new);
     let started = run_step(tls.remote_key, first).await;
@@ -266,13 +268,13 @@ async fn finish(
         let _ = alert.write_all(&mut queued); // A Vec takes everything.
         Failure::tls(&error, queued)
     })?;
-    let mut read_more = false;
+    let (mut read_more, mut proof) = (false, None);
     loop {
         write_all(tcp, &mut connection)
             .await
             .map_err(|error| Failure::io(&error))?;
         if !connection.is_handshaking() {
-            return Ok(connection);
+            return Ok((connection, proof));
         }
         // First what came in one piece with the ClientHello: rustls holds it already.
         if read_more {
@@ -289,10 +291,13 @@ async fn finish(
         let retried = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
         let process = move || {
             let result = connection.process_new_packets().map(drop);
-            (connection, result)
+            // The flight with the client's certificate is verified in here; the next step is another client's.
+            let proof = result.is_ok().then(take_proof).flatten();
+            (connection, result, proof)
         };
-        let (back, result) = run_step(tls.remote_key && retried, process).await;
+        let (back, result, proven) = run_step(tls.remote_key && retried, process).await;
         connection = back;
+        proof = proof.or(proven);
         if let Err(error) = result {
             let queued = match replaces_alert(&error, connection.protocol_version()) {
                 Some(alert) => alert.to_vec(),

@@ -1,112 +1,78 @@
-//! Client certificates: verified with webpki against the site's own trust anchors.
+//! Client certificates in the handshake: asked for and verified as the site demands.
 //!
-//! webpki is called directly, not through rustls' stock verifier, to keep two things apart: the alert, which
-//! follows the RFC, and the reason, which says more and is for the operator alone.
+//! Two things are kept apart: the alert, which follows the RFC, and the reason, which says more and is for the
+//! operator alone.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use portcullis_config::ClientCertMode;
+use portcullis_config::{CaNames, ClientCertMode};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
-use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::public_key::PublicKey;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::reason::Reason;
-
-/// RSA keys below this are refused (NIST SP 800-57: 2048 bits until 2030).
-const MIN_RSA_BITS: usize = 2048;
+use crate::trust::{Demand, Proof, Refused};
 
 thread_local! {
-    /// Why the verifier said no, for the driver of the handshake step that is running on this thread: rustls
-    /// hands up only the alert. The driver runs the step and takes the reason without a suspension point in
-    /// between (a client's flight is verified in a step that signs nothing).
-    static REFUSAL: Cell<Option<Reason>> = const { Cell::new(None) };
+    /// What the verifier said, for the driver of the handshake step that is running on this thread: rustls hands up
+    /// neither the reason nor the path. The driver runs the step and takes the verdict without a suspension point
+    /// in between (a client's flight is verified in a step that signs nothing).
+    static VERDICT: RefCell<Option<Result<Proof, Refused>>> = const { RefCell::new(None) };
 }
 
-/// Takes the reason of the verification that failed last on this thread.
-pub(super) fn take_refusal() -> Option<Reason> {
-    REFUSAL.take()
+/// Takes the refusal of the verification that failed last on this thread.
+pub(super) fn take_refusal() -> Option<Refused> {
+    VERDICT.take().and_then(Result::err)
+}
+
+/// Takes the proof of the verification that succeeded last on this thread.
+pub(super) fn take_proof() -> Option<Proof> {
+    VERDICT.take().and_then(Result::ok)
 }
 
 /// Verifies client chains for one site.
 #[derive(Debug)]
-pub struct ClientVerifier {
-    mandatory: bool,
-    digest: [u8; 32],
-    anchors: Vec<TrustAnchor<'static>>,
+pub(super) struct ClientVerifier {
+    demand: Demand,
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
 }
 
 impl ClientVerifier {
-    /// A verifier for `accept` or `require`; `None` for `ignore`. The configuration promises at least one
-    /// anchor for the other two; without one nothing would verify.
-    pub fn new(
-        mode: ClientCertMode,
-        anchors: Vec<TrustAnchor<'static>>,
-        provider: Arc<CryptoProvider>,
-    ) -> Option<Arc<Self>> {
-        let mandatory = match mode {
-            ClientCertMode::Ignore => return None,
-            ClientCertMode::Accept => false,
-            ClientCertMode::Require => true,
+    /// A verifier of what the handshake demands; `None` where no certificate is asked for.
+    pub(super) fn new(demand: Demand, provider: Arc<CryptoProvider>) -> Option<Arc<Self>> {
+        if demand.mode() == ClientCertMode::Ignore {
+            return None;
+        }
+        let telling = |ca_names| ca_names == CaNames::Send;
+        let bundles = demand.bundles().iter();
+        let hints = match demand.mode().verifies() {
+            // One bundle that hides its names, or takes everybody, must not be missed for the names of another.
+            true if demand
+                .bundles()
+                .iter()
+                .all(|bundle| telling(bundle.settings().ca_names)) =>
+            {
+                bundles
+                    .flat_map(|bundle| bundle.anchor_names().map(DistinguishedName::in_sequence))
+                    .collect()
+            }
+            _ => Vec::new(),
         };
-        let hints = anchors
-            .iter()
-            .map(|anchor| DistinguishedName::in_sequence(&anchor.subject))
-            .collect();
         Some(Arc::new(Self {
-            mandatory,
-            digest: digest_of(&anchors),
-            anchors,
+            demand,
             hints,
             provider,
         }))
-    }
-
-    /// Tells sets of trust anchors apart.
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest
-    }
-
-    /// Verifies a chain, the leaf first.
-    pub fn verify_chain(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Reason> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Reason::ClientCertMissing)?;
-        self.verify(leaf, intermediates, now)
-    }
-
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Reason> {
-        check_leaf_key(leaf)?;
-        let end_entity = EndEntityCert::try_from(leaf).map_err(|error| reason_of(&error, leaf))?;
-        end_entity
-            .verify_for_usage(
-                self.provider.signature_verification_algorithms.all,
-                &self.anchors,
-                chain,
-                now,
-                KeyUsage::client_auth(),
-                None,
-                None,
-            )
-            .map_err(|error| reason_of(&error, leaf))?;
-        Ok(())
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.mandatory
+        self.demand.mode() == ClientCertMode::Require
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -119,11 +85,19 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.verify(end_entity, intermediates, now) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err(reason) => {
-                REFUSAL.set(Some(reason));
-                Err(Error::InvalidCertificate(alert_for(reason)))
+        let chain: Vec<CertificateDer<'_>> = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|der| CertificateDer::from(der.as_ref()))
+            .collect();
+        match self.demand.verify(&chain, now) {
+            Ok(proof) => {
+                VERDICT.set(proof.map(Ok));
+                Ok(ClientCertVerified::assertion())
+            }
+            Err(refused) => {
+                let alert = alert_for(refused.reason);
+                VERDICT.set(Some(Err(refused)));
+                Err(Error::InvalidCertificate(alert))
             }
         }
     }
@@ -140,7 +114,7 @@ impl ClientCertVerifier for ClientVerifier {
             dss,
             &self.provider.signature_verification_algorithms,
         )
-        .inspect_err(|_| REFUSAL.set(Some(Reason::ClientCertNotProven)))
+        .inspect_err(not_proven)
     }
 
     fn verify_tls13_signature(
@@ -155,7 +129,7 @@ impl ClientCertVerifier for ClientVerifier {
             dss,
             &self.provider.signature_verification_algorithms,
         )
-        .inspect_err(|_| REFUSAL.set(Some(Reason::ClientCertNotProven)))
+        .inspect_err(not_proven)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -163,6 +137,14 @@ impl ClientCertVerifier for ClientVerifier {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+/// The signature in CertificateVerify does not fit the certificate.
+fn not_proven(error: &Error) {
+    VERDICT.set(Some(Err(Refused {
+        reason: Reason::ClientCertNotProven,
+        detail: error.to_string(),
+    })));
 }
 
 /// The error whose alert RFC 8446, section 6.2 asks for. rustls derives the alert from the error's kind.
@@ -174,74 +156,35 @@ fn alert_for(reason: Reason) -> CertificateError {
         Reason::ClientCertUnknownCa
         | Reason::ClientCertSelfSigned
         | Reason::ClientCertIssuerNotCa => CertificateError::UnknownIssuer,
+        // certificate_revoked: "revoked by its signer".
+        Reason::ClientCertRevokedCrl | Reason::ClientCertRevokedOcsp => CertificateError::Revoked,
         // unsupported_certificate: "of an unsupported type".
         Reason::ClientCertWrongEku => CertificateError::InvalidPurpose,
+        // access_denied: "valid, but when access control was applied, the sender decided not to proceed".
+        Reason::ClientCertDenied
+        | Reason::ClientCertLifetime
+        | Reason::ClientCertNotPinned
+        | Reason::ClientCertTrustDomain => CertificateError::ApplicationVerificationFailure,
+        // certificate_unknown: "some other (unspecified) issue".
+        Reason::ClientCertCrlStale
+        | Reason::ClientCertCrlMissing
+        | Reason::ClientCertOcspUnknown
+        | Reason::ClientCertOcspUnavailable => other(),
         // bad_certificate: "corrupt, contained signatures that did not verify correctly, etc."; section
         // 4.4.2.4 asks for it where MD5 or SHA-1 would be needed.
         _ => CertificateError::BadEncoding,
     }
 }
 
-fn reason_of(error: &webpki::Error, leaf: &CertificateDer<'_>) -> Reason {
-    match error {
-        webpki::Error::CertExpired { .. } => Reason::ClientCertExpired,
-        webpki::Error::CertNotValidYet { .. } => Reason::ClientCertNotYetValid,
-        webpki::Error::UnknownIssuer if is_self_issued(leaf) => Reason::ClientCertSelfSigned,
-        webpki::Error::UnknownIssuer => Reason::ClientCertUnknownCa,
-        webpki::Error::CaUsedAsEndEntity => Reason::ClientCertIsCa,
-        webpki::Error::EndEntityUsedAsCa => Reason::ClientCertIssuerNotCa,
-        webpki::Error::PathLenConstraintViolated => Reason::ClientCertPathLength,
-        webpki::Error::MaximumPathDepthExceeded
-        | webpki::Error::MaximumPathBuildCallsExceeded
-        | webpki::Error::MaximumSignatureChecksExceeded => Reason::ClientCertTooDeep,
-        webpki::Error::NameConstraintViolation
-        | webpki::Error::MaximumNameConstraintComparisonsExceeded
-        | webpki::Error::MalformedNameConstraint
-        | webpki::Error::InvalidNetworkMaskConstraint => Reason::ClientCertNameConstraint,
-        webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
-            Reason::ClientCertWrongEku
-        }
-        webpki::Error::UnsupportedSignatureAlgorithmContext(_)
-        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
-        | webpki::Error::SignatureAlgorithmMismatch => Reason::ClientCertWeakSignature,
-        webpki::Error::InvalidSignatureForPublicKey => Reason::ClientCertBadSignature,
-        _ => Reason::ClientCertMalformed,
-    }
-}
-
-fn digest_of(anchors: &[TrustAnchor<'_>]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for anchor in anchors {
-        for part in [
-            Some(&anchor.subject),
-            Some(&anchor.subject_public_key_info),
-            anchor.name_constraints.as_ref(),
-        ] {
-            let bytes = part.map_or(&[][..], |der| der.as_ref());
-            context.update(&(bytes.len() as u64).to_be_bytes());
-            context.update(bytes);
+/// rustls answers it with certificate_unknown.
+fn other() -> CertificateError {
+    #[derive(Debug)]
+    struct Unknown;
+    impl std::fmt::Display for Unknown {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the revocation status is not known")
         }
     }
-    let mut sum = [0; 32];
-    sum.copy_from_slice(context.finish().as_ref());
-    sum
-}
-
-fn is_self_issued(leaf: &CertificateDer<'_>) -> bool {
-    X509Certificate::from_der(leaf)
-        .is_ok_and(|(_, leaf)| leaf.subject().as_raw() == leaf.issuer().as_raw())
-}
-
-/// webpki bounds the keys that sign certificates; the leaf's own key is bounded here, before its signature
-/// is looked at, so that a small key has its own reason and the alert that fits.
-fn check_leaf_key(leaf: &CertificateDer<'_>) -> Result<(), Reason> {
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| Reason::ClientCertMalformed)?;
-    match leaf.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) if key.key_size() < MIN_RSA_BITS => Err(Reason::ClientCertWeakKey),
-        Ok(PublicKey::DSA(_) | PublicKey::GostR3410(_) | PublicKey::GostR3410_2012(_)) => {
-            Err(Reason::ClientCertWeakKey)
-        }
-        Ok(_) => Ok(()),
-        Err(_) => Err(Reason::ClientCertMalformed),
-    }
+    impl std::error::Error for Unknown {}
+    CertificateError::Other(rustls::OtherError(Arc::new(Unknown)))
 }

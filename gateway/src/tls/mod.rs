@@ -12,6 +12,5 @@ mod server_config;
 mod stream;
 
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
-pub use client_cert::ClientVerifier;
 pub use server_config::{SiteTls, SiteTlsError};
 pub use stream::TlsStream;

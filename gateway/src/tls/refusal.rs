@@ -5,13 +5,24 @@ use rustls::{AlertDescription, Error, PeerIncompatible, ProtocolVersion};
 
 use super::client_cert;
 use crate::reason::Reason;
+use crate::trust::Refused;
 
-/// The reason behind an error of the handshake step that has just run on this thread.
-pub(super) fn reason_of(error: &Error) -> Reason {
-    let noted = client_cert::take_refusal();
+/// The reason behind an error of the handshake step that has just run on this thread, and what the operator is told.
+pub(super) fn refusal_of(error: &Error) -> Refused {
+    match client_cert::take_refusal() {
+        // The verifier knows more than rustls hands up.
+        Some(refused) if !matches!(error, Error::AlertReceived(_)) => refused,
+        _ => Refused {
+            reason: reason_of(error),
+            detail: error.to_string(),
+        },
+    }
+}
+
+fn reason_of(error: &Error) -> Reason {
     match error {
         Error::NoCertificatesPresented => Reason::ClientCertMissing,
-        Error::InvalidCertificate(_) => noted.unwrap_or(Reason::ClientCertMalformed),
+        Error::InvalidCertificate(_) => Reason::ClientCertMalformed,
         Error::AlertReceived(_) => Reason::HandshakeAborted,
         Error::NoApplicationProtocol => Reason::AlpnMismatch,
         Error::PeerIncompatible(incompatible) => match incompatible {
@@ -30,11 +41,11 @@ pub(super) fn reason_of(error: &Error) -> Reason {
         // A signer's own failure; of rustls' other errors none is of this kind.
         Error::Other(other) => match other.0.downcast_ref::<HsmError>() {
             Some(error) => reason_of_hsm(error),
-            None => noted.unwrap_or(Reason::HandshakeProtocol),
+            None => Reason::HandshakeProtocol,
         },
         // rustls' word for "no certificate of the site fits the client".
         Error::General(_) => Reason::TlsParameters,
-        _ => noted.unwrap_or(Reason::HandshakeProtocol),
+        _ => Reason::HandshakeProtocol,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use portcullis_config::{ClientCertMode, Group, Suite, TlsPolicy, TlsVersion};
+use portcullis_config::{Group, Suite, TlsPolicy, TlsVersion};
 use portcullis_hsm::{HsmError, Key};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -12,9 +12,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion,
 };
-use rustls_pki_types::TrustAnchor;
 
 use super::client_cert::ClientVerifier;
+use crate::trust::Demand;
 
 /// What the acceptor needs to know about a site.
 #[derive(Debug, Clone)]
@@ -25,10 +25,6 @@ pub struct SiteTls {
     pub remote_key: bool,
     /// The keys of the site.
     signers: Vec<Key>,
-    /// The demand on clients that this configuration enforces.
-    pub mode: ClientCertMode,
-    /// What verifies clients, unless they are ignored.
-    pub verifier: Option<Arc<ClientVerifier>>,
 }
 
 /// rustls found the combination of versions, suites and groups unusable.
@@ -56,7 +52,7 @@ impl SiteTls {
     pub fn new(
         policy: &TlsPolicy,
         certificates: Vec<Arc<CertifiedKey>>,
-        (mode, anchors): (ClientCertMode, Vec<TrustAnchor<'static>>),
+        demand: Demand,
         http2: bool,
         (remote_key, signers): (bool, Vec<Key>),
     ) -> Result<Self, SiteTlsError> {
@@ -72,8 +68,7 @@ impl SiteTls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(SiteTlsError)?;
-        let verifier = ClientVerifier::new(mode, anchors, provider);
-        let builder = match verifier.clone() {
+        let builder = match ClientVerifier::new(demand, provider) {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -90,8 +85,6 @@ impl SiteTls {
             config: Arc::new(config),
             remote_key,
             signers,
-            mode,
-            verifier,
         })
     }
 

@@ -1,0 +1,273 @@
+//! The client end of a connection: who it is for each request, and when it has to leave.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_config::ClientCertMode;
+use rustls_pki_types::UnixTime;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::identity_headers::IdentityHeaders;
+use super::worker::Worker;
+use crate::identity::ClientIdentity;
+use crate::policy::RoleSet;
+use crate::snapshot::{SiteRules, Snapshot};
+use crate::telemetry::RefusalRecord;
+use crate::telemetry::access_log::ConnectionFacts;
+use crate::trust::{Met, Refused, Shown};
+
+/// The client end of a connection, for its requests.
+#[derive(Debug)]
+pub struct Client {
+    /// For records.
+    pub facts: Rc<ConnectionFacts>,
+    /// What it showed in the handshake.
+    pub(super) shown: Shown,
+    open: Rc<Cell<usize>>,
+    sending: RefCell<Vec<Weak<SendClock>>>,
+    view: RefCell<Option<Rc<View>>>,
+    /// Until when the certificate is good as far as is known, seconds since the Unix epoch.
+    good_until: Cell<i64>,
+    farewell: Farewell,
+}
+
+/// That a client has to leave: no new request is served, and those in progress have until a deadline.
+#[derive(Debug, Default)]
+struct Farewell {
+    by: Cell<Option<Instant>>,
+    bell: Notify,
+}
+
+/// Since when a piece of an answer has been waiting for the client to take it.
+#[derive(Debug)]
+pub(super) struct SendClock(Cell<Option<Instant>>);
+
+impl SendClock {
+    /// A piece was handed out; until the next is asked for, the client is taking its time.
+    pub(super) fn handed_out(&self) {
+        self.0.set(Some(Instant::now()));
+    }
+
+    /// The next piece is asked for.
+    pub(super) fn asked(&self) {
+        self.0.set(None);
+    }
+}
+
+/// A request of a connection, from its head to the end of its answer.
+#[derive(Debug)]
+pub(super) struct OpenRequest(Rc<Cell<usize>>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A connection seen through the configuration and the revocations in force.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Index of the connection's listener, if it still exists.
+    pub(super) listener: Option<usize>,
+    /// Index of the connection's site, if it still exists.
+    pub(super) site: Option<usize>,
+    /// [`crate::trust::Demand::epoch`] of the site.
+    epoch: u64,
+    /// One for each demand of the site, worked out when a request first makes it.
+    callers: Vec<OnceCell<Result<Caller, Refused>>>,
+}
+
+/// A client as one demand of its site sees it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) identity: ClientIdentity,
+    pub(super) roles: RoleSet,
+    /// Until when it holds, seconds since the Unix epoch.
+    pub(super) not_after: Option<i64>,
+    /// What upstreams are told about it.
+    pub(super) headers: IdentityHeaders,
+}
+
+impl Client {
+    /// A connection whose handshake is complete.
+    pub fn new(facts: ConnectionFacts, shown: Shown) -> Self {
+        let good_until = shown.proof().map_or(i64::MAX, |proof| proof.not_after());
+        Self {
+            facts: Rc::new(facts),
+            shown,
+            open: Rc::default(),
+            sending: RefCell::default(),
+            view: RefCell::new(None),
+            good_until: Cell::new(good_until),
+            farewell: Farewell::default(),
+        }
+    }
+
+    /// A clock for an answer whose reader may stall; it is looked at until it is dropped.
+    pub(super) fn send_clock(&self) -> Rc<SendClock> {
+        let clock = Rc::new(SendClock(Cell::new(None)));
+        let mut sending = self.sending.borrow_mut();
+        sending.retain(|clock| clock.strong_count() > 0);
+        sending.push(Rc::downgrade(&clock));
+        clock
+    }
+
+    /// Whether an answer has been waiting for its reader for longer than `limit`.
+    pub(super) fn stalls(&self, limit: Duration) -> bool {
+        let since = |clock: &Weak<SendClock>| clock.upgrade().and_then(|clock| clock.0.get());
+        let clocks = self.sending.borrow();
+        clocks
+            .iter()
+            .filter_map(since)
+            .any(|since| since.elapsed() > limit)
+    }
+
+    /// Counts a request until the returned value is dropped.
+    pub(super) fn open_request(&self) -> OpenRequest {
+        self.open.set(self.open.get() + 1);
+        OpenRequest(Rc::clone(&self.open))
+    }
+
+    /// Requests that were not answered to their end yet.
+    pub(super) fn open_requests(&self) -> usize {
+        self.open.get()
+    }
+
+    /// The view for the next request; made anew after a reload, and after a revocation that the site looks at.
+    pub(super) fn view(&self, worker: &Worker) -> Rc<View> {
+        let snapshot = worker.snapshot();
+        let mut view = self.view.borrow_mut();
+        if let Some(current) = &*view
+            && current.snapshot.generation == snapshot.generation
+            && current.rules().map_or(0, |rules| rules.handshake.epoch()) == current.epoch
+        {
+            return Rc::clone(current);
+        }
+        let fresh = Rc::new(View::new(snapshot, &self.facts));
+        *view = Some(Rc::clone(&fresh));
+        fresh
+    }
+
+    /// Whether there is a certificate that can cease to be good.
+    pub(super) fn can_be_revoked(&self) -> bool {
+        !self.shown.chain().is_empty()
+    }
+
+    /// Whether the time has come to look at the certificate again.
+    pub(super) fn is_past(&self, now: UnixTime) -> bool {
+        self.good_until.get() < i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Looks whether the certificate is still good for the site, and ends the connection where it is not: the client
+    /// was revoked, denied or expired, or its CA removed.
+    pub(super) fn review(&self, worker: &Worker, now: UnixTime) {
+        if self.farewell.by.get().is_some() {
+            return;
+        }
+        let view = self.view(worker);
+        let Some(rules) = view.rules() else {
+            return; // The site is gone: requests are answered 421.
+        };
+        if rules.handshake.mode() == ClientCertMode::Ignore {
+            return; // The site asks for no certificates any more; routes decide for themselves.
+        }
+        match rules.handshake.met_by(&self.shown, now) {
+            Ok(met) => self.good_until.set(met.not_after.unwrap_or(i64::MAX)),
+            Err(refused) => self.dismiss(worker, &refused),
+        }
+    }
+
+    /// Tells the connection that it has to end.
+    fn dismiss(&self, worker: &Worker, refused: &Refused) {
+        let limit = worker.snapshot().timeouts.revoked;
+        self.farewell.by.set(Some(Instant::now() + limit));
+        self.farewell.bell.notify_waiters();
+        worker.shared.metrics.connections_dismissed.inc();
+        let detail = match &*refused.detail {
+            "" => "the connection ends".to_owned(),
+            detail => format!("{detail}; the connection ends"),
+        };
+        worker.refuse(&RefusalRecord {
+            reason: refused.reason,
+            client: self.facts.client,
+            listener: &self.facts.listener,
+            site: Some(&self.facts.site),
+            server_name: None,
+            identity: Some(&self.facts.identity),
+            request_id: None,
+            detail: Some(&detail),
+        });
+    }
+
+    /// Whether the connection has to end.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.farewell.by.get().is_some()
+    }
+
+    /// Waits until the connection has to end.
+    pub(super) async fn dismissed(&self) {
+        if self.farewell.by.get().is_none() {
+            self.farewell.bell.notified().await;
+        }
+    }
+
+    /// Waits until the time of a connection that has to end is over.
+    pub(super) async fn overdue(&self) {
+        loop {
+            match self.farewell.by.get() {
+                // Boxed: nearly every connection waits for the bell only.
+                Some(by) => return Box::pin(sleep_until(by)).await,
+                None => self.farewell.bell.notified().await,
+            }
+        }
+    }
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>, facts: &ConnectionFacts) -> Self {
+        let rules = &snapshot.rules;
+        let mut listeners = rules.listeners.iter();
+        let listener = listeners.position(|listener| listener.name == facts.listener);
+        let site = rules.sites.iter().position(|site| site.name == facts.site);
+        let own = site.map(|site| &rules.sites[site]);
+        let callers = own.map_or(0, |own| own.demands.len());
+        Self {
+            epoch: own.map_or(0, |own| own.handshake.epoch()),
+            callers: (0..callers).map(|_| OnceCell::new()).collect(),
+            listener,
+            site,
+            snapshot,
+        }
+    }
+
+    /// The rules of the connection's site.
+    pub(super) fn rules(&self) -> Option<&SiteRules> {
+        self.site.map(|site| &self.snapshot.rules.sites[site])
+    }
+
+    /// The client as a demand of the site sees it, or why it does not meet it.
+    pub(super) fn caller(&self, client: &Client, demand: usize) -> Result<&Caller, &Refused> {
+        let work_out = || {
+            let rules = self.rules().ok_or_else(|| Refused {
+                reason: crate::reason::Reason::Misdirected,
+                detail: String::new(),
+            })?;
+            let Met {
+                identity,
+                not_after,
+                ..
+            } = rules.demands[demand].met_by(&client.shown, UnixTime::now())?;
+            Ok(Caller {
+                roles: self.snapshot.rules.policy.roles_of(&identity),
+                identity,
+                not_after,
+                headers: IdentityHeaders::default(),
+            })
+        };
+        self.callers[demand].get_or_init(work_out).as_ref()
+    }
+}

@@ -1,0 +1,421 @@
+//! A trust bundle in force: anchors, settings, revocation.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{self, SHA256, digest as sum};
+use portcullis_config::{Eku, LifetimeAction, Trust};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
+
+use super::chain::{Leaf, malformed};
+use super::constraints::undecided;
+use super::proof::{Note, Proof};
+use crate::certificates::{CertificateError, load_trust};
+use crate::reason::Reason;
+use crate::revocation::{CrlStore, Refused, RevocationError};
+
+/// Chains that lead to one of some anchors and pass some checks.
+#[derive(Debug)]
+pub struct Bundle {
+    name: Arc<str>,
+    pub(super) settings: Arc<Trust>,
+    anchors: Vec<TrustAnchor<'static>>,
+    marks: Vec<Mark>,
+    /// Tells its checks from other ones.
+    digest: [u8; 32],
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    pub(super) crl: Option<Arc<CrlStore>>,
+}
+
+/// What tells an anchor from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mark {
+    /// Over subject, key and name constraints.
+    digest: [u8; 32],
+    /// Over the DER of SubjectPublicKeyInfo.
+    spki: [u8; 32],
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug)]
+pub enum BundleError {
+    /// An anchor file, where it is named.
+    Anchors(Range<usize>, CertificateError),
+    /// A revocation list.
+    Crl(RevocationError),
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anchors(_, error) => error.fmt(f),
+            Self::Crl(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+impl BundleError {
+    /// Where the file is named in the configuration.
+    pub fn span(&self) -> Range<usize> {
+        match self {
+            Self::Anchors(span, _) => span.clone(),
+            Self::Crl(error) => error.span.clone(),
+        }
+    }
+}
+
+impl Bundle {
+    /// Reads anchors and revocation lists. Blocks on files. Revocation lists are taken over from `old`, a bundle of
+    /// the same name, where their settings did not change; files are looked at again in any case.
+    pub fn load(
+        settings: &Arc<Trust>,
+        state_dir: &Path,
+        old: Option<&Self>,
+    ) -> Result<Self, Vec<BundleError>> {
+        let (mut anchors, mut errors) = (Vec::new(), Vec::new());
+        for file in &settings.anchors {
+            match load_trust(&file.value) {
+                Ok(more) => anchors.extend(more),
+                Err(error) => errors.push(BundleError::Anchors(file.span.clone(), error)),
+            }
+        }
+        let mut crl = None;
+        if let Some(lists) = &settings.crl {
+            let open = old.and_then(|old| old.crl.as_ref());
+            match CrlStore::open(lists, &anchors, state_dir, open) {
+                Ok(store) => crl = Some(store),
+                Err(more) => errors.extend(more.into_iter().map(BundleError::Crl)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let marks: Vec<_> = anchors.iter().map(Mark::of).collect();
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            digest: digest_of(settings),
+            settings: Arc::clone(settings),
+            algorithms: default_provider().signature_verification_algorithms.all,
+            anchors,
+            marks,
+            crl,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What the operator wrote.
+    pub fn settings(&self) -> &Trust {
+        &self.settings
+    }
+
+    /// The names of its anchors, as CertificateRequest has them.
+    pub fn anchor_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.anchors.iter().map(|anchor| anchor.subject.as_ref())
+    }
+
+    /// Its revocation lists.
+    pub fn crl(&self) -> Option<&Arc<CrlStore>> {
+        self.crl.as_ref()
+    }
+
+    /// Counts changes of what revocation knows.
+    pub fn epoch(&self) -> u64 {
+        self.crl.as_ref().map_or(0, |crl| crl.epoch())
+    }
+
+    /// Verifies a chain, the leaf first: every check but the deny list, which is the process's, and OCSP answers
+    /// that are not known yet.
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Proof, Refused> {
+        let (first, intermediates) = chain
+            .split_first()
+            .ok_or_else(|| malformed("an empty chain"))?;
+        let leaf = Leaf::read(first)?;
+        let (rsa, ec) = (self.settings.min_rsa_bits, self.settings.min_ec_bits);
+        leaf.key_size()?.at_least(rsa, ec, "it")?;
+        let end_entity = EndEntityCert::try_from(first)
+            .map_err(|error| self.why(&error, &leaf, intermediates))?;
+        let path = end_entity
+            .verify_for_usage(
+                self.algorithms,
+                &self.anchors,
+                intermediates,
+                now,
+                Usage(self.settings.eku),
+                None,
+                None,
+            )
+            .map_err(|error| self.why(&error, &leaf, intermediates))?;
+        let mut proof = self.proof(&path, &leaf, chain)?;
+        if self.settings.eku == Eku::Required && !leaf.has_eku() {
+            return Err(refused(
+                Reason::ClientCertWrongEku,
+                "it has no extended key usage",
+            ));
+        }
+        self.check_path(&mut proof, &leaf, chain)?;
+        self.check_revocation(&mut proof, chain, now)?;
+        Ok(proof)
+    }
+
+    /// Looks at a proof of this bundle's name again: everything that may have changed since.
+    pub(super) fn recheck(
+        &self,
+        proof: &Proof,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Proof, Refused> {
+        let known = self.marks.iter().any(|mark| mark.digest == proof.anchor);
+        if !known || proof.settings != self.digest {
+            return self.verify(chain, now);
+        }
+        if now.as_secs() > u64::try_from(proof.not_after).unwrap_or(0) {
+            return Err(refused(Reason::ClientCertExpired, "since the handshake"));
+        }
+        let mut again = proof.clone();
+        again
+            .notes
+            .retain(|note| note.reason == Reason::ClientCertLifetime);
+        self.check_revocation(&mut again, chain, now)?;
+        Ok(again)
+    }
+
+    /// The path that was found, by positions in the chain.
+    fn proof(
+        &self,
+        path: &VerifiedPath<'_>,
+        leaf: &Leaf<'_>,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<Proof, Refused> {
+        let (mut positions, mut not_after) = (vec![0], leaf.not_after());
+        for used in path.intermediate_certificates() {
+            let der = used.der();
+            let at = chain.iter().position(|given| *given == der);
+            let at = at.ok_or_else(|| malformed("the path is not in the chain"))?;
+            not_after = not_after.min(Leaf::read(&chain[at])?.not_after());
+            positions.push(at);
+        }
+        let anchor = path.anchor();
+        Ok(Proof {
+            bundle: Arc::clone(&self.name),
+            settings: self.digest,
+            anchor: Mark::of(anchor).digest,
+            anchor_key: anchor.subject_public_key_info.as_ref().into(),
+            path: positions,
+            not_after,
+            notes: Vec::new(),
+        })
+    }
+
+    /// The checks of a path beyond RFC 5280.
+    fn check_path(
+        &self,
+        proof: &mut Proof,
+        leaf: &Leaf<'_>,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<(), Refused> {
+        let settings = &self.settings;
+        let depth = proof.path.len() - 1;
+        if depth > settings.max_depth {
+            let detail = format!(
+                "{depth} intermediates, the bundle allows {}",
+                settings.max_depth
+            );
+            return Err(refused(Reason::ClientCertTooDeep, detail));
+        }
+        // Smaller ones than the defaults cannot have signed anything webpki accepts.
+        if settings.min_rsa_bits > 2048 || settings.min_ec_bits > 256 {
+            for at in &proof.path[1..] {
+                let size = Leaf::read(&chain[*at])?.key_size()?;
+                size.at_least(settings.min_rsa_bits, settings.min_ec_bits, "a CA above it")?;
+            }
+        }
+        if let Some(bound) = settings.max_lifetime {
+            let (lives, limit) = (leaf.lifetime(), bound.limit.as_secs());
+            if u64::try_from(lives).is_ok_and(|lives| lives > limit) {
+                let detail = format!(
+                    "it lives {} days, the bundle allows {}",
+                    lives / 86_400,
+                    limit / 86_400
+                );
+                match bound.action {
+                    LifetimeAction::Refuse => {
+                        return Err(refused(Reason::ClientCertLifetime, detail));
+                    }
+                    LifetimeAction::Report => proof.notes.push(Note {
+                        reason: Reason::ClientCertLifetime,
+                        detail,
+                    }),
+                }
+            }
+        }
+        self.check_pins(proof, leaf, chain)?;
+        let domains = &settings.trust_domains;
+        let id = leaf.spiffe().and_then(|id| id.strip_prefix("spiffe://"));
+        let domain = id.map(|id| id.split('/').next().unwrap_or_default());
+        if !domains.is_empty()
+            && !domain.is_some_and(|domain| domains.iter().any(|known| known == domain))
+        {
+            let detail = domain.map_or_else(
+                || "it has no SPIFFE ID".to_owned(),
+                |domain| format!("{domain:?}"),
+            );
+            return Err(refused(Reason::ClientCertTrustDomain, detail));
+        }
+        Ok(())
+    }
+
+    fn check_pins(
+        &self,
+        proof: &Proof,
+        leaf: &Leaf<'_>,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<(), Refused> {
+        let (keys, certificates) = (&self.settings.spki_pins, &self.settings.certificate_pins);
+        if keys.is_empty() && certificates.is_empty() {
+            return Ok(());
+        }
+        let pinned = |pins: &[[u8; 32]], bytes: &[u8]| {
+            pins.iter()
+                .any(|pin| pin[..] == *sum(&SHA256, bytes).as_ref())
+        };
+        let anchor = self.marks.iter().find(|mark| mark.digest == proof.anchor);
+        let mut found =
+            anchor.is_some_and(|mark| keys.contains(&mark.spki)) || pinned(keys, leaf.spki());
+        for at in &proof.path {
+            found |= pinned(certificates, &chain[*at]);
+            found |= !keys.is_empty() && pinned(keys, Leaf::read(&chain[*at])?.spki());
+        }
+        if found {
+            return Ok(());
+        }
+        Err(refused(
+            Reason::ClientCertNotPinned,
+            "no pinned key or certificate in the chain",
+        ))
+    }
+
+    /// The reason behind an error of path building.
+    fn why(
+        &self,
+        error: &webpki::Error,
+        leaf: &Leaf<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Refused {
+        let mut reason = reason_of(error, leaf);
+        let mut detail = error.to_string();
+        if reason == Reason::ClientCertNameConstraint {
+            let of_anchors = self
+                .anchors
+                .iter()
+                .filter_map(|anchor| anchor.name_constraints.as_deref());
+            if let Some(form) = undecided(intermediates, of_anchors) {
+                reason = Reason::ClientCertConstraintForm;
+                detail = format!("a CA has a name constraint of the form {form}");
+            }
+        }
+        Refused { reason, detail }
+    }
+}
+
+impl Mark {
+    fn of(anchor: &TrustAnchor<'_>) -> Self {
+        let mut context = digest::Context::new(&SHA256);
+        for part in [
+            Some(&anchor.subject),
+            Some(&anchor.subject_public_key_info),
+            anchor.name_constraints.as_ref(),
+        ] {
+            let bytes = part.map_or(&[][..], |der| der.as_ref());
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        }
+        let spki = super::constraints::sequence(anchor.subject_public_key_info.as_ref());
+        Self {
+            digest: fixed(&context.finish()),
+            spki: fixed(&sum(&SHA256, &spki)),
+        }
+    }
+}
+
+/// [`Eku`] as webpki asks it. That a required extension is there is looked at afterwards, for webpki asks for each CA
+/// of the path too, where an absent one is usual.
+struct Usage(Eku);
+
+impl ExtendedKeyUsageValidator for Usage {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        match self.0 {
+            Eku::Required | Eku::IfPresent => KeyUsage::client_auth().validate(usages),
+            Eku::Waived => Ok(()),
+        }
+    }
+}
+
+fn reason_of(error: &webpki::Error, leaf: &Leaf<'_>) -> Reason {
+    match error {
+        webpki::Error::CertExpired { .. } => Reason::ClientCertExpired,
+        webpki::Error::CertNotValidYet { .. } => Reason::ClientCertNotYetValid,
+        webpki::Error::UnknownIssuer if leaf.is_self_issued() => Reason::ClientCertSelfSigned,
+        webpki::Error::UnknownIssuer => Reason::ClientCertUnknownCa,
+        webpki::Error::CaUsedAsEndEntity => Reason::ClientCertIsCa,
+        webpki::Error::EndEntityUsedAsCa => Reason::ClientCertIssuerNotCa,
+        webpki::Error::PathLenConstraintViolated => Reason::ClientCertPathLength,
+        webpki::Error::MaximumPathDepthExceeded
+        | webpki::Error::MaximumPathBuildCallsExceeded
+        | webpki::Error::MaximumSignatureChecksExceeded => Reason::ClientCertTooDeep,
+        webpki::Error::NameConstraintViolation
+        | webpki::Error::MaximumNameConstraintComparisonsExceeded
+        | webpki::Error::MalformedNameConstraint
+        | webpki::Error::InvalidNetworkMaskConstraint => Reason::ClientCertNameConstraint,
+        webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
+            Reason::ClientCertWrongEku
+        }
+        webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+        | webpki::Error::SignatureAlgorithmMismatch => Reason::ClientCertWeakSignature,
+        webpki::Error::InvalidSignatureForPublicKey => Reason::ClientCertBadSignature,
+        _ => Reason::ClientCertMalformed,
+    }
+}
+
+/// Over the settings that a verdict rests on, but for anchors and revocation, which are looked at on their own.
+fn digest_of(settings: &Trust) -> [u8; 32] {
+    let checks = format!(
+        "{:?}",
+        (
+            settings.eku,
+            settings.max_depth,
+            settings.max_lifetime,
+            (settings.min_rsa_bits, settings.min_ec_bits),
+            (&settings.spki_pins, &settings.certificate_pins),
+            &settings.trust_domains,
+        )
+    );
+    fixed(&sum(&SHA256, checks.as_bytes()))
+}
+
+fn fixed(digest: &digest::Digest) -> [u8; 32] {
+    let mut fixed = [0; 32];
+    fixed.copy_from_slice(digest.as_ref());
+    fixed
+}
+
+pub(super) fn refused(reason: Reason, detail: impl Into<String>) -> Refused {
+    Refused {
+        reason,
+        detail: detail.into(),
+    }
+}

@@ -1,0 +1,50 @@
+//! A chain that was verified, and what the verdict rests on.
+
+use std::sync::Arc;
+
+use crate::reason::Reason;
+
+/// That a bundle believes a chain. Only a bundle makes one.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Name of the bundle.
+    pub(super) bundle: Arc<str>,
+    /// [`super::Bundle::digest`] at the time.
+    pub(super) settings: [u8; 32],
+    /// Digest of the anchor the path ends in.
+    pub(super) anchor: [u8; 32],
+    /// The anchor's SubjectPublicKeyInfo, without the outer SEQUENCE.
+    pub(super) anchor_key: Arc<[u8]>,
+    /// Positions in the chain that was shown: the leaf, then each issuer below the anchor.
+    pub(super) path: Vec<usize>,
+    /// The earliest end of validity in the path, seconds since the Unix epoch.
+    pub(super) not_after: i64,
+    /// What was let pass and should be known.
+    pub(super) notes: Vec<Note>,
+}
+
+/// Something a stricter configuration would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The reason it would be refused for.
+    pub reason: Reason,
+    /// More words.
+    pub detail: String,
+}
+
+impl Proof {
+    /// Name of the bundle that believes the chain.
+    pub fn bundle(&self) -> &Arc<str> {
+        &self.bundle
+    }
+
+    /// The earliest end of validity in the path, seconds since the Unix epoch.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// What was let pass and should be known.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+}
