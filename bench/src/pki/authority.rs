@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
-    SubjectPublicKeyInfo,
+    SanType, SubjectPublicKeyInfo,
 };
 
 use super::client::named;
@@ -53,13 +53,18 @@ impl Ca {
     }
 
     /// A server certificate for a key that is elsewhere, named by its public part (DER
-    /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names
-    /// and IP addresses.
+    /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names,
+    /// IP addresses and URIs.
     pub fn server_chain(&self, hosts: &[&str], public_key: &[u8]) -> anyhow::Result<String> {
         let public_key = SubjectPublicKeyInfo::from_der(public_key)
             .context("this kind of public key cannot be certified")?;
-        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let hosts = hosts.iter().map(|&host| host.to_owned());
+        let (uris, hosts): (Vec<String>, Vec<String>) =
+            hosts.partition(|host| host.contains("://"));
         let mut params = CertificateParams::new(hosts.clone())?;
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        }
         params.distinguished_name = named(hosts.first().map_or("server", String::as_str));
         Validity::Now.apply(&mut params);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -24,6 +24,11 @@ impl RawTls {
         Ok(Self { stream, port })
     }
 
+    /// The stream, for a protocol of the test's own.
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
+
     /// Sends bytes.
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Refused> {
         let written = async {

@@ -1,0 +1,9 @@
+//! What must hold for any input, as functions that panic where it does not.
+//!
+//! `make fuzz` runs them under libFuzzer, which looks for inputs that reach new code; `make test` runs them
+//! briefly on mutated seeds (`brief.rs`).
+
+pub mod client_cert;
+pub mod identity;
+pub mod path;
+pub mod xfcc;
