@@ -210,7 +210,7 @@ impl Server {
             tokio::spawn(admin::listen_probes(listener, Arc::clone(&self.state)));
         }
         if let Some(path) = &self.config.admin.socket {
-            admin::listen_control(path, self.sender.clone())
+            admin::listen_control(path, self.sender.clone(), Arc::clone(&self.state))
                 .map_err(|error| ServerError::Control(path.clone(), error))?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The unix socket for changes: one line in, one answer out.
+//! The unix socket for changes, and for what is not everybody's to read: one line in, one answer out.
 //!
 //! Mode 0600, and the kernel's word on who is calling: only the gateway's own user and root.
 
@@ -6,17 +6,19 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Command;
+use super::probes::State;
+use super::{Command, requests};
 
-/// Bytes of a request line and of an answer.
-const MAX_LINE: u64 = 256;
-const MAX_ANSWER: u64 = 1024 * 1024;
+/// Bytes of a request line, which may hold a chain of certificates, and of an answer, which may list clients.
+const MAX_LINE: u64 = 256 * 1024;
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 /// Rest after an accept that failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +52,7 @@ impl fmt::Display for ControlError {
 impl std::error::Error for ControlError {}
 
 /// Opens the socket and serves it until the runtime ends.
-pub fn listen(path: &Path, commands: mpsc::Sender<Command>) -> io::Result<()> {
+pub fn listen(path: &Path, commands: mpsc::Sender<Command>, state: Arc<State>) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         // A socket left by a gateway that is gone; one that answers belongs to somebody.
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
@@ -72,7 +74,7 @@ pub fn listen(path: &Path, commands: mpsc::Sender<Command>) -> io::Result<()> {
         loop {
             match listener.accept().await {
                 // One at a time: commands change the whole gateway.
-                Ok((stream, _)) => serve(stream, &commands).await,
+                Ok((stream, _)) => serve(stream, &commands, &state).await,
                 Err(error) => {
                     tracing::warn!(%error, "control socket: accept failed");
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -83,14 +85,14 @@ pub fn listen(path: &Path, commands: mpsc::Sender<Command>) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(mut stream: UnixStream, commands: &mpsc::Sender<Command>) {
+async fn serve(mut stream: UnixStream, commands: &mpsc::Sender<Command>, state: &State) {
     let own = rustix::process::getuid().as_raw();
     let allowed = stream
         .peer_cred()
         .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0);
     let answer = if allowed {
         match tokio::time::timeout(REQUEST_TIMEOUT, read_line(&mut stream)).await {
-            Ok(Ok(line)) => run(&line, commands).await,
+            Ok(Ok(line)) => run(&line, commands, state).await,
             Ok(Err(error)) => Err(format!("cannot read the command: {error}")),
             Err(_) => Err("no command in time".to_owned()),
         }
@@ -113,12 +115,17 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-async fn run(line: &str, commands: &mpsc::Sender<Command>) -> Result<String, String> {
+async fn run(
+    line: &str,
+    commands: &mpsc::Sender<Command>,
+    state: &State,
+) -> Result<String, String> {
+    let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
+    if word != "reload" {
+        return requests::answer(word, argument, state);
+    }
     let (reply, answer) = oneshot::channel();
-    let command = match line {
-        "reload" => Command::Reload(reply),
-        other => return Err(format!("unknown command {other:?}; known: reload")),
-    };
+    let command = Command::Reload(reply);
     let gone = || "the gateway is stopping".to_owned();
     commands.send(command).await.map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?

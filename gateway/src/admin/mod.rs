@@ -6,6 +6,7 @@
 mod control;
 mod hsm;
 mod probes;
+mod requests;
 mod text;
 
 pub use control::{ControlError, call, listen as listen_control};

@@ -5,15 +5,16 @@
 
 mod check;
 mod config;
+mod deny;
 mod hsm;
 mod run;
+mod socket;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::admin;
 use crate::server::ServerError;
 
 /// A TLS termination gateway whose private keys never leave an HSM.
@@ -36,6 +37,9 @@ enum Command {
     Check(check::Check),
     /// Make a running gateway read its configuration again.
     Reload(Reload),
+    /// Turn clients away at once, or let them in again.
+    #[command(subcommand)]
+    Deny(deny::DenyCommand),
     /// Show the effective configuration or its JSON Schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -53,11 +57,8 @@ pub(crate) struct ConfigFile {
 
 #[derive(clap::Args)]
 struct Reload {
-    /// Control socket of the gateway; default: `admin.socket` of the configuration.
-    #[arg(short, long)]
-    socket: Option<PathBuf>,
     #[command(flatten)]
-    file: ConfigFile,
+    socket: socket::Socket,
 }
 
 /// What a command ended with, beside the text it printed.
@@ -83,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Deny(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
@@ -93,30 +95,9 @@ pub fn main() -> ExitCode {
 
 impl Reload {
     fn run(self) -> Exit {
-        let socket = match self.socket {
-            Some(socket) => socket,
-            None => match portcullis_config::Config::load(&self.file.config) {
-                Ok((config, _)) => match config.admin.socket {
-                    Some(socket) => socket,
-                    None => {
-                        let advice = "the configuration has no admin.socket; set one, use --socket, or send SIGHUP";
-                        return complain(advice, Exit::Config);
-                    }
-                },
-                Err(errors) => return complain(errors.render(colored()), Exit::Config),
-            },
-        };
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
-            Ok(runtime) => runtime,
-            Err(error) => return complain(error, Exit::Failed),
-        };
-        match runtime.block_on(admin::call(&socket, "reload")) {
+        match self.socket.call("reload") {
             Ok(summary) => say(format_args!("reloaded: {summary}")),
-            Err(admin::ControlError::Refused(text)) => complain(text, Exit::Config),
-            Err(error) => complain(error, Exit::Failed),
+            Err(exit) => exit,
         }
     }
 }

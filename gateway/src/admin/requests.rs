@@ -1,0 +1,72 @@
+//! What the control socket answers from the running gateway: the deny list, and who is inside.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::probes::State;
+use crate::trust::DenyEntry;
+
+/// Answers a request that changes nothing but the deny list.
+pub(super) fn answer(word: &str, argument: &str, state: &State) -> Result<String, String> {
+    let answer = match word {
+        "deny" => deny(argument, state)?,
+        _ => {
+            return Err(format!(
+                "unknown command {word:?}; is the gateway older than this program?"
+            ));
+        }
+    };
+    Ok(answer.to_string())
+}
+
+/// `deny` on the wire.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+enum Deny {
+    Add {
+        value: String,
+        /// Seconds from now.
+        #[serde(default)]
+        seconds: Option<u64>,
+    },
+    Remove {
+        value: String,
+    },
+    List {},
+}
+
+fn deny(argument: &str, state: &State) -> Result<Value, String> {
+    let wanted: Deny = serde_json::from_str(argument).map_err(|error| error.to_string())?;
+    let snapshot = state.shared.snapshot.load();
+    let list = &snapshot.rules.deny;
+    match wanted {
+        Deny::Add { value, seconds } => {
+            let until = seconds.map(|seconds| unix_seconds().saturating_add(seconds));
+            let entry = DenyEntry::parse(&value, until).map_err(|error| error.to_string())?;
+            list.add(entry.clone()).map_err(|error| error.to_string())?;
+            tracing::warn!(value = %entry.value, "added to the deny list");
+            Ok(json!(entry))
+        }
+        Deny::Remove { value } => {
+            let entry = DenyEntry::parse(&value, None).map_err(|error| error.to_string())?;
+            match list.remove(&entry).map_err(|error| error.to_string())? {
+                true => {
+                    tracing::warn!(value = %entry.value, "removed from the deny list");
+                    Ok(json!(entry))
+                }
+                false => Err(format!(
+                    "{} was not added here; what the configuration denies is changed there",
+                    entry.value
+                )),
+            }
+        }
+        Deny::List {} => Ok(json!({ "added": list.added(), "entries": list.len() })),
+    }
+}
+
+fn unix_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
