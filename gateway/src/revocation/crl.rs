@@ -268,8 +268,8 @@ impl Crl {
         if tried.contains(&true) {
             return Ok(());
         }
-        let accepted = |key: &Box<[u8]>| self.verify(key) == Err(Unsigned::Wrong);
-        if keys.iter().any(accepted) {
+        let mut refusals = keys.iter().map(|key| self.verify(key));
+        if refusals.any(|refusal| refusal == Err(Unsigned::Wrong)) {
             return Err(Problem::BadSignature);
         }
         Err(Problem::WeakSignature)

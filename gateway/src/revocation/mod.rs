@@ -6,6 +6,7 @@
 
 // What is asked.
 mod certificate;
+mod ocsp;
 mod stats;
 mod store;
 
@@ -28,6 +29,7 @@ use crate::reason::Reason;
 pub use certificate::PathCert;
 pub use der::Malformed;
 pub use error::{Problem, RevocationError};
+pub use ocsp::{OcspCache, OcspStats, Verdict, answer_questions};
 pub use refresh::keep_fresh;
 pub use stats::{CrlStats, Finding, ListFinding, ListStats};
 pub use store::CrlStore;

@@ -3,8 +3,8 @@
 //! Lists are written here and not with rcgen, which knows neither deltas nor reasons nor scopes.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CrlDistributionPoint, DnType, IsCa, Issuer, KeyPair,
-    SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
@@ -13,7 +13,7 @@ use super::der::{self, constructed, context};
 /// 2026-01-01, about when the tests take place.
 pub(super) const NOW: i64 = 1_767_225_600;
 pub(super) const HOUR: i64 = 3600;
-const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+pub(super) const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
 
 pub(super) struct Ca {
     pub(super) der: CertificateDer<'static>,
@@ -60,6 +60,28 @@ impl Ca {
             .collect();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
         signed.der().to_vec()
+    }
+
+    /// A responder with a certificate of this CA, for the purposes given; and its certificate as the issuer of
+    /// answers.
+    pub(super) fn responder(&self, purposes: Vec<ExtendedKeyUsagePurpose>, end: i64) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "responder");
+        params.extended_key_usages = purposes;
+        params.not_after = time::OffsetDateTime::from_unix_timestamp(end).unwrap();
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self::of(der, Issuer::new(params, key))
+    }
+
+    /// Certificate and key as PEM, for other programs.
+    pub(super) fn pems(&self) -> (String, String) {
+        let body = pem(&self.der);
+        let text = String::from_utf8(body).unwrap();
+        let key = self.issuer.key().serialize_pem();
+        (text.replace("X509 CRL", "CERTIFICATE"), key)
     }
 
     /// The content of its SubjectPublicKeyInfo.
@@ -150,8 +172,8 @@ impl ListParams {
             &integer(1),
             ECDSA_SHA256,
             &der::wrap(der::SEQUENCE, &[issuer]),
-            &time(self.this_update),
-            &self.next_update.map(time).unwrap_or_default(),
+            &dated(self.this_update),
+            &self.next_update.map(dated).unwrap_or_default(),
             &entries,
             &der::wrap(constructed(0), &[&der::wrap(der::SEQUENCE, &[&extensions])]),
         ];
@@ -191,7 +213,7 @@ pub(super) fn integer(number: u64) -> Vec<u8> {
     der::wrap(der::INTEGER, &[&bytes[leading..]])
 }
 
-pub(super) fn time(seconds: i64) -> Vec<u8> {
+pub(super) fn dated(seconds: i64) -> Vec<u8> {
     let time = x509_parser::time::ASN1Time::from_timestamp(seconds).unwrap();
     let time = time.to_datetime();
     let text = format!(
@@ -217,7 +239,7 @@ fn entry(serial: u64, reason: u8, since: i64) -> Vec<u8> {
     };
     der::wrap(
         der::SEQUENCE,
-        &[&integer(serial), &time(since), &extensions],
+        &[&integer(serial), &dated(since), &extensions],
     )
 }
 
@@ -228,7 +250,7 @@ pub(super) fn extension(oid: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
     der::wrap(der::SEQUENCE, &[&oid, critical, &content])
 }
 
-/// A list as PEM.
+/// Lists, or what they are renamed to, as PEM.
 pub(super) fn pem(der: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = b"-----BEGIN X509 CRL-----\n".to_vec();

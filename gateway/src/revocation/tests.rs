@@ -38,7 +38,8 @@ fn open(
     (ca, folder): (&Ca, &Path),
     old: Option<&Arc<CrlStore>>,
 ) -> Result<Arc<CrlStore>, Vec<RevocationError>> {
-    CrlStore::open(settings, &[ca.anchor.clone()], folder, old)
+    let anchors = std::slice::from_ref(&ca.anchor);
+    CrlStore::open(settings, anchors, folder, old)
 }
 
 fn now() -> UnixTime {
