@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use portcullis_config::ListenerKind;
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -107,9 +108,25 @@ async fn handshake(
             return None;
         }
     };
+    // Boxed: few connections wait for an answer here.
+    if let Err(Refused { reason, detail }) = settle(site, &shown).await {
+        refused(reason, Some(&site.name), None, Some(&detail));
+        return None;
+    }
     let (facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     Some((stream, Rc::new(Client::new(facts, shown))))
+}
+
+/// Waits for an OCSP answer that is not there yet. Ends in a close where it is bad: rustls sends no alert after the
+/// handshake.
+async fn settle(site: &SiteRules, shown: &Shown) -> Result<(), Refused> {
+    match shown.proof() {
+        Some(proof) if proof.is_pending() => {
+            Box::pin(site.handshake.settle(shown, UnixTime::now())).await
+        }
+        _ => Ok(()),
+    }
 }
 
 const TLS_1_2: &str = "1.2";

@@ -113,11 +113,14 @@ pub fn prepare(
     Ok((config, standing, snapshot))
 }
 
-/// Has the revocation lists of a snapshot fetched and looked after, on the control runtime.
+/// Has the revocation lists of a snapshot looked after, and its OCSP questions answered, on the control runtime.
 fn keep_fresh(snapshot: &Snapshot) {
     for bundle in &snapshot.rules.bundles {
         if let Some(lists) = bundle.crl() {
             revocation::keep_fresh(lists);
+        }
+        if let Some(answers) = bundle.ocsp() {
+            revocation::answer_questions(answers);
         }
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct Caller {
     pub(super) roles: RoleSet,
     /// Until when it holds, seconds since the Unix epoch.
     pub(super) not_after: Option<i64>,
+    /// An OCSP answer is wanted before it is served.
+    pub(super) pending: Cell<bool>,
     /// What upstreams are told about it.
     pub(super) headers: IdentityHeaders,
 }
@@ -150,6 +152,20 @@ impl Client {
         let fresh = Rc::new(View::new(snapshot, &self.facts));
         *view = Some(Rc::clone(&fresh));
         fresh
+    }
+
+    /// Waits for the OCSP answer that a demand of the site wants.
+    pub(super) async fn settle(&self, view: &View, demand: usize) -> Result<(), Refused> {
+        let Some(rules) = view.rules() else {
+            return Ok(());
+        };
+        rules.demands[demand]
+            .settle(&self.shown, UnixTime::now())
+            .await?;
+        if let Ok(caller) = view.caller(self, demand) {
+            caller.pending.set(false);
+        }
+        Ok(())
     }
 
     /// Whether there is a certificate that can cease to be good.
@@ -259,12 +275,13 @@ impl View {
             let Met {
                 identity,
                 not_after,
-                ..
+                proof,
             } = rules.demands[demand].met_by(&client.shown, UnixTime::now())?;
             Ok(Caller {
                 roles: self.snapshot.rules.policy.roles_of(&identity),
                 identity,
                 not_after,
+                pending: Cell::new(proof.is_some_and(|proof| proof.is_pending())),
                 headers: IdentityHeaders::default(),
             })
         };

@@ -31,7 +31,6 @@ struct Admitted<'a> {
     caller: &'a Caller,
     permit: Permit,
     target: Arc<Target>,
-    host: RequestHost,
     /// The path that was decided on, where it differs from the one that was sent.
     rewritten: Option<String>,
 }
@@ -53,23 +52,20 @@ pub(super) async fn answer(
     if parts.version == Version::HTTP_2 {
         recorder.watch(client.send_clock());
     }
-    let admitted = match admit(&view, client, (&parts, host), &body) {
+    let admitted = match decide(&view, client, (&parts, host.as_ref()), &body).await {
         Ok(admitted) => admitted,
-        Err(stopped) => {
-            let request_id = worker.ids.request_id();
-            recorder.record().request_id = request_id.into();
-            recorder.record().rule = stopped.rule;
-            let detail = Some(&*stopped.detail).filter(|detail| !detail.is_empty());
-            return recorder.refuse(stopped.reason, detail);
-        }
+        Err(stopped) => return stop(worker, recorder, stopped),
     };
     let Admitted {
         caller,
         permit,
         target,
-        host,
         rewritten,
     } = admitted;
+    // Whoever was admitted named a host.
+    let Some(host) = host else {
+        return recorder.refuse(Reason::RequestMalformed, None);
+    };
     let told = match caller.headers.tell(client, (&view, caller), &target).await {
         Ok(told) => told,
         Err(untold) => {
@@ -115,11 +111,42 @@ pub(super) async fn answer(
     }
 }
 
+/// Answers a request that goes no further.
+fn stop(worker: &Worker, mut recorder: Recorder, stopped: Stopped) -> Response<AnswerBody> {
+    let record = recorder.record();
+    record.request_id = worker.ids.request_id().into();
+    record.rule = stopped.rule;
+    let detail = Some(&*stopped.detail).filter(|detail| !detail.is_empty());
+    recorder.refuse(stopped.reason, detail)
+}
+
+/// Admits a request, or says why not.
+async fn decide<'a>(
+    view: &'a View,
+    client: &Client,
+    request: (&Parts, Option<&RequestHost>),
+    body: &RequestBody,
+) -> Result<Admitted<'a>, Stopped> {
+    match admit(view, client, request, body) {
+        Err(Stopped {
+            pending: Some(demand),
+            ..
+        }) => {
+            // Boxed: only the first request of a client to a route with a bundle of its own waits here.
+            Box::pin(client.settle(view, demand))
+                .await
+                .map_err(|refused| Stopped::from(&refused))?;
+            admit(view, client, request, body)
+        }
+        decided => decided,
+    }
+}
+
 /// Every check a request passes before anything is sent anywhere.
 fn admit<'a>(
     view: &'a View,
     client: &Client,
-    (parts, host): (&Parts, Option<RequestHost>),
+    (parts, host): (&Parts, Option<&RequestHost>),
     body: &RequestBody,
 ) -> Result<Admitted<'a>, Stopped> {
     let refused = Stopped::from;
@@ -154,13 +181,20 @@ fn admit<'a>(
     let path =
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
     let found = site.routes.find(&path);
-    let caller = view.caller(client, found.map_or(0, |found| found.demand))?;
+    let demand = found.map_or(0, |found| found.demand);
+    let caller = view.caller(client, demand)?;
     let now = UnixTime::now().as_secs();
     if caller
         .not_after
         .is_some_and(|end| u64::try_from(end).is_ok_and(|end| end < now))
     {
         return Err(refused(Reason::ClientCertExpired));
+    }
+    if caller.pending.get() {
+        return Err(Stopped {
+            pending: Some(demand),
+            ..refused(Reason::ClientCertOcspUnavailable)
+        });
     }
     let facts = RequestFacts {
         host: &host.name,
@@ -177,7 +211,6 @@ fn admit<'a>(
         caller,
         permit,
         target: Arc::clone(&view.snapshot.targets[upstream]),
-        host,
         rewritten,
     })
 }
@@ -188,6 +221,8 @@ struct Stopped {
     /// Name of the deny rule, if one matched.
     rule: Option<Arc<str>>,
     detail: Box<str>,
+    /// The demand that first wants an OCSP answer.
+    pending: Option<usize>,
 }
 
 impl From<Reason> for Stopped {
@@ -196,6 +231,7 @@ impl From<Reason> for Stopped {
             reason,
             rule: None,
             detail: Box::default(),
+            pending: None,
         }
     }
 }

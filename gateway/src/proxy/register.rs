@@ -13,6 +13,9 @@ use super::worker::Worker;
 /// How long one look may take: the worker has requests to serve. What is left waits for the next look.
 const SLICE: Duration = Duration::from_millis(2);
 
+/// How often everybody is looked at, also when nothing seems to have changed: lists and answers run out.
+const ROUND: Duration = Duration::from_secs(30);
+
 /// The connections of a worker whose clients showed a certificate.
 #[derive(Debug, Default)]
 pub(super) struct Register {
@@ -21,6 +24,8 @@ pub(super) struct Register {
     due: RefCell<Vec<Weak<Client>>>,
     /// Generation and epoch of the last change.
     seen: Cell<(u64, u64)>,
+    /// When everybody was last put on the list.
+    round: Cell<Option<Instant>>,
 }
 
 impl Register {
@@ -40,7 +45,11 @@ impl Register {
         let mut clients = self.clients.borrow_mut();
         let mut due = self.due.borrow_mut();
         clients.retain(|client| client.strong_count() > 0);
-        if self.seen.replace((snapshot.generation, epoch)) != (snapshot.generation, epoch) {
+        let changed =
+            self.seen.replace((snapshot.generation, epoch)) != (snapshot.generation, epoch);
+        let round = self.round.get().is_none_or(|last| last.elapsed() >= ROUND);
+        if changed || round {
+            self.round.set(Some(Instant::now()));
             due.clone_from(&clients);
         } else {
             let past = |client: &&Weak<Client>| {

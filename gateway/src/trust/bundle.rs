@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, SHA256, digest as sum};
-use portcullis_config::{Eku, LifetimeAction, Trust};
+use portcullis_config::{Eku, LifetimeAction, OcspMode, Trust};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
@@ -16,7 +16,7 @@ use super::constraints::undecided;
 use super::proof::{Note, Proof};
 use crate::certificates::{CertificateError, load_trust};
 use crate::reason::Reason;
-use crate::revocation::{CrlStore, Refused, RevocationError};
+use crate::revocation::{CrlStore, OcspCache, Refused, RevocationError};
 
 /// Chains that lead to one of some anchors and pass some checks.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Bundle {
     digest: [u8; 32],
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     pub(super) crl: Option<Arc<CrlStore>>,
+    pub(super) ocsp: Option<Arc<OcspCache>>,
 }
 
 /// What tells an anchor from others.
@@ -96,6 +97,13 @@ impl Bundle {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let wanted = settings.ocsp.as_ref();
+        let ocsp = wanted
+            .filter(|ocsp| ocsp.mode != OcspMode::Off)
+            .map(|ocsp| {
+                let open = old.and_then(|old| old.ocsp.as_ref());
+                OcspCache::open(ocsp, open)
+            });
         let marks: Vec<_> = anchors.iter().map(Mark::of).collect();
         Ok(Self {
             name: settings.name.as_str().into(),
@@ -105,6 +113,7 @@ impl Bundle {
             anchors,
             marks,
             crl,
+            ocsp,
         })
     }
 
@@ -128,9 +137,16 @@ impl Bundle {
         self.crl.as_ref()
     }
 
+    /// Its OCSP answers.
+    pub fn ocsp(&self) -> Option<&Arc<OcspCache>> {
+        self.ocsp.as_ref()
+    }
+
     /// Counts changes of what revocation knows.
     pub fn epoch(&self) -> u64 {
-        self.crl.as_ref().map_or(0, |crl| crl.epoch())
+        let lists = self.crl.as_ref().map_or(0, |crl| crl.epoch());
+        let answers = self.ocsp.as_ref().map_or(0, |ocsp| ocsp.epoch());
+        lists.wrapping_add(answers)
     }
 
     /// Verifies a chain, the leaf first: every check but the deny list, which is the process's, and OCSP answers
@@ -216,6 +232,7 @@ impl Bundle {
             anchor_key: anchor.subject_public_key_info.as_ref().into(),
             path: positions,
             not_after,
+            pending: false,
             notes: Vec::new(),
         })
     }

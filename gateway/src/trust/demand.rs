@@ -222,6 +222,27 @@ impl Demand {
         }
     }
 
+    /// Waits for what revocation has still to learn about a client whose chain was proven, at most for the deadline of
+    /// the bundle. Asked before a client's first request.
+    ///
+    /// # Errors
+    /// It is revoked, or its status must be known and is not.
+    pub async fn settle(&self, shown: &Shown, now: UnixTime) -> Result<(), Refused> {
+        for bundle in &self.bundles {
+            match shown.proof_of(bundle) {
+                Some(proof) if proof.pending => {
+                    bundle.settle(&proof, &shown.chain, now).await?;
+                    shown.keep(&Proof {
+                        pending: false,
+                        ..proof
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The first bundle that believes, or the most telling refusal: a bundle that does not know the CA says less than
     /// one that does.
     fn any(

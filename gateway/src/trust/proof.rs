@@ -19,6 +19,8 @@ pub struct Proof {
     pub(super) path: Vec<usize>,
     /// The earliest end of validity in the path, seconds since the Unix epoch.
     pub(super) not_after: i64,
+    /// An OCSP answer is wanted and was not there yet.
+    pub(super) pending: bool,
     /// What was let pass and should be known.
     pub(super) notes: Vec<Note>,
 }
@@ -41,6 +43,11 @@ impl Proof {
     /// The earliest end of validity in the path, seconds since the Unix epoch.
     pub fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// Whether an OCSP answer is wanted and was not there yet: see [`super::Demand::settle`].
+    pub fn is_pending(&self) -> bool {
+        self.pending
     }
 
     /// What was let pass and should be known.

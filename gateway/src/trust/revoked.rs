@@ -1,12 +1,11 @@
 //! What a bundle asks of revocation: lists and answers, about the path of a proof.
 
-use portcullis_config::{OcspMode, OcspSettings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::bundle::Bundle;
 use super::chain::malformed;
 use super::proof::Proof;
-use crate::revocation::{Finding, PathCert, Refused};
+use crate::revocation::{Finding, PathCert, Refused, Verdict};
 
 impl Bundle {
     /// Refuses a path with a certificate that is known to be revoked, or whose status must be known and is not. An
@@ -17,22 +16,48 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refused> {
-        if self.crl.is_none() && self.asked().is_none() {
+        if self.crl.is_none() && self.ocsp.is_none() {
             return Ok(());
         }
-        let path = path_of(proof, chain)?;
+        let path = path_of(&proof.path, chain, &proof.anchor_key)?;
         if let Some(crl) = &self.crl {
             crl.check(&path, now)?;
+        }
+        if let (Some(ocsp), Some(leaf)) = (&self.ocsp, path.first()) {
+            match ocsp.cached(leaf, now) {
+                Some(verdict) => ocsp.judge(&verdict)?,
+                None => proof.pending = true,
+            }
         }
         Ok(())
     }
 
-    /// The OCSP settings, unless nobody is asked.
-    pub(super) fn asked(&self) -> Option<&OcspSettings> {
-        self.settings
-            .ocsp
-            .as_ref()
-            .filter(|ocsp| ocsp.mode != OcspMode::Off)
+    /// Waits for the OCSP answer about a proven client, at most its deadline.
+    pub(super) async fn settle(
+        &self,
+        proof: &Proof,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refused> {
+        let Some(ocsp) = &self.ocsp else {
+            return Ok(());
+        };
+        let path = path_of(&proof.path, chain, &proof.anchor_key)?;
+        match path.first() {
+            Some(leaf) => ocsp.judge(&ocsp.settle(leaf, now).await),
+            None => Ok(()),
+        }
+    }
+
+    /// The OCSP verdict that is known now, for people.
+    pub fn ocsp_verdict(
+        &self,
+        proof: &Proof,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<Verdict> {
+        let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
+        self.ocsp.as_ref()?.cached(path.first()?, now)
     }
 
     /// What each revocation list says about each certificate of a proven path, for people.
@@ -42,7 +67,7 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Vec<Finding> {
-        match (&self.crl, path_of(proof, chain)) {
+        match (&self.crl, path_of(&proof.path, chain, &proof.anchor_key)) {
             (Some(crl), Ok(path)) => crl.findings(&path, now),
             _ => Vec::new(),
         }
@@ -51,13 +76,14 @@ impl Bundle {
 
 /// The certificates of a proven path, each with the key of its issuer.
 fn path_of<'a>(
-    proof: &'a Proof,
+    positions: &[usize],
     chain: &'a [CertificateDer<'_>],
+    anchor_key: &'a [u8],
 ) -> Result<Vec<PathCert<'a>>, Refused> {
-    let ders = proof.path.iter().filter_map(|at| chain.get(*at));
+    let ders = positions.iter().filter_map(|at| chain.get(*at));
     let ders: Vec<&[u8]> = ders.map(|der| der.as_ref()).collect();
-    if ders.len() != proof.path.len() {
+    if ders.len() != positions.len() {
         return Err(malformed("the chain is not the one that was verified"));
     }
-    PathCert::of_chain(&ders, &proof.anchor_key).map_err(|error| malformed(format!("{error:?}")))
+    PathCert::of_chain(&ders, anchor_key).map_err(|error| malformed(format!("{error:?}")))
 }
