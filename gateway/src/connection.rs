@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::ListenerKind;
+use portcullis_config::{ClientCertMode, ListenerKind};
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
@@ -115,7 +115,23 @@ async fn handshake(
     }
     let (facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
+    note(worker, &facts, site, &shown);
     Some((stream, Rc::new(Client::new(facts, shown))))
+}
+
+/// Tells the inventory who came, and the rollout report who would be refused if the site were stricter.
+fn note(worker: &Worker, facts: &ConnectionFacts, site: &SiteRules, shown: &Shown) {
+    let inventory = &worker.shared.inventory;
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    inventory.note(&facts.identity, &site.name, now);
+    let client = (shown.identity(), facts.client.ip());
+    if shown.identity().is_none() && site.demands[0].mode() == ClientCertMode::Accept {
+        let missing = (&site.name, Reason::ClientCertMissing, "");
+        inventory.would_refuse(missing, client, now);
+    }
+    for note in shown.proof().iter().flat_map(|proof| proof.notes()) {
+        inventory.would_refuse((&site.name, note.reason, &note.detail), client, now);
+    }
 }
 
 /// Waits for an OCSP answer that is not there yet. Ends in a close where it is bad: rustls sends no alert after the

@@ -28,6 +28,7 @@ use crate::limit::Slots;
 use crate::proxy::Shared;
 use crate::revocation;
 use crate::snapshot::{Snapshot, SnapshotError, Standing};
+use crate::telemetry::inventory::Inventory;
 use crate::telemetry::{LogSink, Metrics};
 use crate::tls::acceleration::Acceleration;
 use crate::trust::DenyError;
@@ -173,6 +174,7 @@ impl Server {
                 .map_err(ServerError::Log)?,
             connections: Slots::new(config.limits.connections),
             handshakes: Slots::new(config.limits.handshakes),
+            inventory: Inventory::new(config.limits.inventory),
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
         });

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use portcullis_hsm::{Isolation, LATENCY_BOUNDS_US, Token, TokenState, TokenStats};
 use serde_json::{Value, json};
 
-use super::text::{gauge, label};
+use super::text::{counter, gauge, label};
 use crate::certificates::Tokens;
 
 const STATES: [TokenState; 4] = [
@@ -181,10 +181,6 @@ fn encode_latency(out: &mut String, all: &[(String, TokenStats)]) -> fmt::Result
         writeln!(out, "{name}_count{{hsm={hsm}}} {total}")?;
     }
     Ok(())
-}
-
-fn counter(out: &mut String, name: &str, help: &str) -> fmt::Result {
-    writeln!(out, "# HELP {name} {help}.\n# TYPE {name} counter")
 }
 
 fn word(state: TokenState) -> &'static str {

@@ -8,6 +8,7 @@ mod hsm;
 mod probes;
 mod requests;
 mod text;
+mod trust;
 
 pub use control::{ControlError, call, listen as listen_control};
 pub use probes::{State, listen as listen_probes};

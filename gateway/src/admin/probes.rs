@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -18,8 +18,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::hsm;
 use super::text::{gauge, label};
+use super::{hsm, trust};
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -205,5 +205,17 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
             u8::from(*present)
         )?;
     }
+    trust::encode(
+        out,
+        &snapshot.rules,
+        &state.shared.inventory,
+        unix_seconds(),
+    )?;
     hsm::encode(out, &snapshot.tokens)
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

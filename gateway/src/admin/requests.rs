@@ -1,17 +1,17 @@
 //! What the control socket answers from the running gateway: the deny list, and who is inside.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::probes::State;
+use super::probes::{State, unix_seconds};
 use crate::trust::DenyEntry;
 
 /// Answers a request that changes nothing but the deny list.
 pub(super) fn answer(word: &str, argument: &str, state: &State) -> Result<String, String> {
     let answer = match word {
         "deny" => deny(argument, state)?,
+        "clients" => json!(state.shared.inventory.seen(unix_seconds())),
+        "rollout" => json!(state.shared.inventory.rollout()),
         _ => {
             return Err(format!(
                 "unknown command {word:?}; is the gateway older than this program?"
@@ -43,7 +43,8 @@ fn deny(argument: &str, state: &State) -> Result<Value, String> {
     let list = &snapshot.rules.deny;
     match wanted {
         Deny::Add { value, seconds } => {
-            let until = seconds.map(|seconds| unix_seconds().saturating_add(seconds));
+            let now = u64::try_from(unix_seconds()).unwrap_or(0);
+            let until = seconds.map(|seconds| now.saturating_add(seconds));
             let entry = DenyEntry::parse(&value, until).map_err(|error| error.to_string())?;
             list.add(entry.clone()).map_err(|error| error.to_string())?;
             tracing::warn!(value = %entry.value, "added to the deny list");
@@ -64,9 +65,4 @@ fn deny(argument: &str, state: &State) -> Result<Value, String> {
         }
         Deny::List {} => Ok(json!({ "added": list.added(), "entries": list.len() })),
     }
-}
-
-fn unix_seconds() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
 }

@@ -4,6 +4,7 @@
 //! 4 a live check failed; 5 a PIN is missing, wrong, refused earlier or locked (`hsm` only).
 
 mod check;
+mod clients;
 mod config;
 mod deny;
 mod hsm;
@@ -37,6 +38,10 @@ enum Command {
     Check(check::Check),
     /// Make a running gateway read its configuration again.
     Reload(Reload),
+    /// Client certificates seen by a running gateway, those that end first in front.
+    Clients(clients::Report),
+    /// Who would be refused if client certificates were required, and why.
+    Rollout(clients::Report),
     /// Turn clients away at once, or let them in again.
     #[command(subcommand)]
     Deny(deny::DenyCommand),
@@ -84,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Clients(report) => report.clients(),
+        Command::Rollout(report) => report.rollout(),
         Command::Deny(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Hsm(hsm) => hsm.run(),

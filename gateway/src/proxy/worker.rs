@@ -13,6 +13,7 @@ use crate::drain::Draining;
 use crate::http1::HeadLimits;
 use crate::limit::Slots;
 use crate::snapshot::Snapshot;
+use crate::telemetry::inventory::Inventory;
 use crate::telemetry::{LineBuffer, LogSink, Metrics, RefusalRecord};
 use crate::upstream::Upstreams;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub connections: Slots,
     /// Handshakes in progress in the process.
     pub handshakes: Slots,
+    /// Client certificates that were seen.
+    pub inventory: Inventory,
     /// Access log.
     pub access: LogSink,
     /// Refusal log.

@@ -60,6 +60,10 @@ impl Server {
             .shared
             .handshakes
             .set_limit(config.limits.handshakes);
+        self.state
+            .shared
+            .inventory
+            .set_limit(config.limits.inventory);
         keep_fresh(&snapshot);
         self.standing.deny.configure(&config.deny);
         let shared = &self.state.shared;

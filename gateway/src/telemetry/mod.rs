@@ -5,6 +5,7 @@
 //! counted.
 
 pub mod access_log;
+pub mod inventory;
 pub mod metrics;
 pub mod refusals;
 pub mod sink;
