@@ -274,4 +274,8 @@ impl OcspCache {
 }
 
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
