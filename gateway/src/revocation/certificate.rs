@@ -3,8 +3,7 @@
 use rustls_pki_types::CertificateDer;
 use webpki::VerifiedPath;
 
-use super::crl::read_extension;
-use super::der::{self, Malformed, Reader, constructed, context};
+use super::der::{self, Malformed, Reader, constructed, context, read_extension};
 use super::names::{Kind, Point, Subject, http_address, http_addresses, read_points};
 
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];

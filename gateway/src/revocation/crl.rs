@@ -11,7 +11,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 
-use super::der::{self, Malformed, Reader, constructed};
+use super::der::{self, Malformed, Reader, constructed, read_extension};
+use super::entry::{self, Entry};
 use super::error::Problem;
 use super::names::Scope;
 use super::signature::{Signed, Unsigned};
@@ -19,11 +20,8 @@ use super::signature::{Signed, Unsigned};
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 const ISSUER_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x12];
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
-const REASON_CODE: &[u8] = &[0x55, 0x1d, 0x15];
-const INVALIDITY_DATE: &[u8] = &[0x55, 0x1d, 0x18];
 const DELTA_INDICATOR: &[u8] = &[0x55, 0x1d, 0x1b];
 const ISSUING_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
-const CERTIFICATE_ISSUER: &[u8] = &[0x55, 0x1d, 0x1d];
 const FRESHEST: &[u8] = &[0x55, 0x1d, 0x2e];
 
 /// Keys of one list whose verdict is remembered. An issuer's name has one key, two while it changes them.
@@ -62,15 +60,6 @@ impl fmt::Display for CrlNumber {
     }
 }
 
-/// What an entry says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// Revoked since, with the CRLReason (0 when none is given).
-    Revoked { since: i64, reason: u8 },
-    /// Only in deltas: the hold of the base is over.
-    Removed,
-}
-
 /// A list that was read.
 pub(super) struct Crl {
     raw: Box<[u8]>,
@@ -86,8 +75,8 @@ pub(super) struct Crl {
     pub(super) number: Option<CrlNumber>,
     /// Of a delta: the number of the list that it builds on.
     pub(super) base: Option<CrlNumber>,
-    /// Hash of the serial number, and where its entry begins; sorted.
-    entries: Box<[(u32, u32)]>,
+    /// Sorted.
+    entries: Box<[entry::Place]>,
     digest: [u8; 32],
     /// The keys that were tried, and whether the list is theirs.
     keys: ArcSwap<Vec<(Box<[u8]>, bool)>>,
@@ -123,7 +112,7 @@ impl Crl {
         let outline = read_tbs(tbs.content, algorithm.raw)?;
         let within = |part: &[u8]| range_within(&raw, part);
         let entries = match outline.entries {
-            Some(entries) => index(&raw, entries)?,
+            Some(entries) => entry::index(&raw, entries)?,
             None => Box::default(),
         };
         Ok(Self {
@@ -200,28 +189,7 @@ impl Crl {
     /// What the list says about a serial number (the content of its INTEGER). A number that is listed twice
     /// is revoked if one entry says so.
     pub(super) fn find(&self, serial: &[u8]) -> Option<Entry> {
-        let serial = der::unsigned(serial);
-        let hash = hash(serial);
-        let first = self.entries.partition_point(|(other, _)| *other < hash);
-        let same = self.entries[first..]
-            .iter()
-            .take_while(|(other, _)| *other == hash);
-        let mut found = None;
-        for (_, at) in same {
-            // Entries have been read once when the list was.
-            let Ok((listed, entry)) = read_entry(&mut self.entries_from(*at)) else {
-                continue;
-            };
-            if listed == serial && !matches!(found, Some(Entry::Revoked { .. })) {
-                found = Some(entry);
-            }
-        }
-        found
-    }
-
-    fn entries_from(&self, at: u32) -> Reader<'_> {
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
-        Reader::new(self.raw.get(at..).unwrap_or_default(), "entry")
+        entry::find(&self.raw, &self.entries, der::unsigned(serial))
     }
 
     /// Whether this key signed the list. Costs a hash of the whole list for a key that was not asked before;
@@ -363,73 +331,8 @@ fn read_extensions(mut list: Reader<'_>) -> Result<Extensions<'_>, Problem> {
     Ok(found)
 }
 
-/// Identifier, whether critical, and content of an extension.
-pub(super) fn read_extension<'a>(
-    list: &mut Reader<'a>,
-) -> Result<(&'a [u8], bool, &'a [u8]), Malformed> {
-    let mut extension = list.inside(der::SEQUENCE)?;
-    let oid = extension.value(der::OID)?;
-    let critical = extension.flag(der::BOOLEAN)?;
-    let content = extension.value(der::OCTET_STRING)?;
-    extension.end()?;
-    Ok((oid, critical, content))
-}
-
-/// Reads every entry.
-fn index(raw: &[u8], mut entries: Reader<'_>) -> Result<Box<[(u32, u32)]>, Problem> {
-    let mut index = Vec::new();
-    while !entries.is_at_end() {
-        let at = range_within(raw, entries.rest()).start;
-        let at = u32::try_from(at).map_err(|_| Malformed("list of more than 4 GiB"))?;
-        let (serial, _) = read_entry(&mut entries)?;
-        index.push((hash(serial), at));
-    }
-    index.sort_unstable();
-    Ok(index.into_boxed_slice())
-}
-
-/// Serial number and content of the next entry.
-fn read_entry<'a>(entries: &mut Reader<'a>) -> Result<(&'a [u8], Entry), Problem> {
-    let mut entry = entries.inside(der::SEQUENCE)?;
-    let serial = entry.value(der::INTEGER)?;
-    let since = entry.time()?;
-    let mut reason = 0;
-    if let Some(mut list) = entry.optional_inside(der::SEQUENCE)? {
-        while !list.is_at_end() {
-            match read_extension(&mut list)? {
-                (REASON_CODE, _, content) => reason = read_reason(content)?,
-                (INVALIDITY_DATE, ..) => {}
-                (CERTIFICATE_ISSUER, ..) => return Err(Problem::Indirect),
-                (oid, true, _) => return Err(Problem::UnknownCritical(der::dotted(oid))),
-                _ => {}
-            }
-        }
-    }
-    entry.end()?;
-    let said = match reason {
-        8 => Entry::Removed,
-        reason => Entry::Revoked { since, reason },
-    };
-    Ok((der::unsigned(serial), said))
-}
-
-fn read_reason(content: &[u8]) -> Result<u8, Malformed> {
-    let mut reader = Reader::new(content, "reason code");
-    match (reader.value(der::ENUMERATED)?, reader.end()) {
-        ([code @ (0..=6 | 8..=10)], Ok(())) => Ok(*code),
-        _ => reader.malformed(),
-    }
-}
-
-/// FNV-1a. Only the issuer chooses serial numbers; collisions cost nobody else anything.
-fn hash(serial: &[u8]) -> u32 {
-    serial.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
 /// Where `part`, which was cut out of `whole`, lies in it.
-fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
+pub(super) fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start + part.len()
 }

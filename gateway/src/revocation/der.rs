@@ -170,6 +170,18 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Identifier, whether critical, and content of an X.509 extension.
+pub(super) fn read_extension<'a>(
+    list: &mut Reader<'a>,
+) -> Result<(&'a [u8], bool, &'a [u8]), Malformed> {
+    let mut extension = list.inside(SEQUENCE)?;
+    let oid = extension.value(OID)?;
+    let critical = extension.flag(BOOLEAN)?;
+    let content = extension.value(OCTET_STRING)?;
+    extension.end()?;
+    Ok((oid, critical, content))
+}
+
 /// An unsigned INTEGER without leading zeros, so that two encodings of one number are equal.
 pub(super) fn unsigned(content: &[u8]) -> &[u8] {
     let zeros = content.iter().take_while(|byte| **byte == 0).count();

@@ -7,9 +7,9 @@ use portcullis_config::CrlSettings;
 
 use super::error::{Problem, RevocationError};
 use super::index::List;
+use super::renew::Proof;
 use super::source::{self, Stamp};
 use super::stats::Counters;
-use super::store::Proof;
 
 /// One configured path and what was read there.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use portcullis_config::StalePolicy;
 
 use super::certificate::PathCert;
-use super::crl::{Crl, Entry, SharedCrl};
+use super::crl::{Crl, SharedCrl};
+use super::entry::Entry;
 use super::names::Reasons;
 
 /// How far clocks may differ, in seconds.

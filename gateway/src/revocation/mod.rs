@@ -12,11 +12,13 @@ mod store;
 
 // Lists: what they say, where they are, how they stay fresh.
 mod crl;
+mod entry;
 mod fetch;
 mod files;
 mod index;
 mod names;
 mod refresh;
+mod renew;
 mod source;
 
 // What both lists and answers are made of.

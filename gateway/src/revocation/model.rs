@@ -170,7 +170,7 @@ fn lists() -> impl Strategy<Value = Vec<ListParams>> {
             next_update: Some(NOW + next * HOUR),
             entries,
             scope,
-            strange: false,
+            ..ListParams::default()
         },
     );
     prop::collection::vec(one, 0..6)

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_config::StalePolicy;
 
 use super::certificate::PathCert;
-use super::crl::{Crl, Entry};
+use super::crl::Crl;
+use super::entry::Entry;
 use super::index::{Index, List, Passage, SKEW, Status};
 use super::store::CrlStore;
 use super::{date, hex, reason_word};

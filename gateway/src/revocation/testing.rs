@@ -93,6 +93,25 @@ impl Ca {
         self.issuer.key().sign(message).unwrap()
     }
 
+    /// A list as rcgen makes it, current today.
+    pub(super) fn rcgen_list(&self, serial: u64) -> Vec<u8> {
+        let now = time::OffsetDateTime::now_utc();
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: now - time::Duration::HOUR,
+            next_update: now + time::Duration::HOUR,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![rcgen::RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: now,
+                reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+                invalidity_date: Some(now),
+            }],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().der().to_vec()
+    }
+
     /// The list, signed.
     pub(super) fn list(&self, list: &ListParams) -> Vec<u8> {
         let tbs = list.tbs(self.anchor.subject.as_ref());
@@ -121,6 +140,8 @@ pub(super) struct ListParams {
     pub(super) scope: ScopeParams,
     /// A critical extension nobody knows.
     pub(super) strange: bool,
+    /// Where its deltas are.
+    pub(super) freshest: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -143,6 +164,7 @@ impl Default for ListParams {
             entries: Vec::new(),
             scope: ScopeParams::default(),
             strange: false,
+            freshest: None,
         }
     }
 }
@@ -164,6 +186,12 @@ impl ListParams {
         }
         if self.scope != ScopeParams::default() {
             extensions.extend(extension(&[0x55, 0x1d, 0x1c], true, &self.scope.der()));
+        }
+        if let Some(uri) = &self.freshest {
+            let name = der::wrap(constructed(0), &[&der::wrap(context(6), &[uri.as_bytes()])]);
+            let point = der::wrap(der::SEQUENCE, &[&der::wrap(constructed(0), &[&name])]);
+            let points = der::wrap(der::SEQUENCE, &[&point]);
+            extensions.extend(extension(&[0x55, 0x1d, 0x2e], false, &points));
         }
         if self.strange {
             extensions.extend(extension(&[0x55, 0x1d, 0x7f], true, &integer(1)));

@@ -318,3 +318,124 @@ async fn a_changed_file_is_noticed_and_a_store_nobody_holds_goes() {
     drop(store);
     until("the store goes", || weak.strong_count() == 0).await;
 }
+
+#[tokio::test]
+async fn a_delta_is_fetched_from_where_its_list_says_and_lifts_a_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    let now = UnixTime::now().as_secs().cast_signed();
+    let params = |number, base, reason| ListParams {
+        number,
+        base,
+        entries: vec![(5, reason)],
+        this_update: now - HOUR,
+        next_update: Some(now + HOUR),
+        ..ListParams::default()
+    };
+    let delta = serve(vec![("/delta", ca.list(&params(2, Some(1), 8)))]).await;
+    let base = ListParams {
+        freshest: Some(format!("{delta}/delta")),
+        ..params(1, None, 6)
+    };
+    let address = serve(vec![("/list", ca.list(&base))]).await;
+    let address = format!("{address}/list");
+    let wanted = settings(&[], &[&address]);
+    let store = open(&wanted, (&ca, folder.path()), None).unwrap();
+    keep_fresh(&store);
+    until("base and delta come", || store.epoch() == 2).await;
+    let leaf = ca.leaf(5, &[]);
+    let path = [PathCert::new(&leaf, ca.key()).unwrap()];
+    assert_eq!(store.check(&path, UnixTime::now()), Ok(()));
+    let findings = store.findings(&path, UnixTime::now());
+    let says: Vec<&str> = findings[0].lists.iter().map(|it| &*it.says).collect();
+    assert!(says.contains(&"no longer on hold"), "{says:?}");
+}
+
+/// What `openssl ca` makes, with a configuration as short as it takes.
+fn openssl_list(ca: &Ca, folder: &Path) -> Option<Vec<u8>> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key) = ca.pems();
+    std::fs::write(path("ca"), certificate).unwrap();
+    std::fs::write(path("key"), key).unwrap();
+    std::fs::write(path("number"), "10\n").unwrap();
+    let index = "V\t350101000000Z\t\t06\tunknown\t/CN=six\n\
+                 R\t350101000000Z\t240101000000Z,keyCompromise\t05\tunknown\t/CN=five\n\
+                 R\t350101000000Z\t240101000000Z\t00B7E1\tunknown\t/CN=other\n";
+    std::fs::write(path("index"), index).unwrap();
+    let config = format!(
+        "[ca]\ndefault_ca=x\n[x]\ndatabase={}\ncrlnumber={}\ndefault_md=sha256\n\
+         default_crl_days=7\ncrl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n",
+        path("index"),
+        path("number")
+    );
+    std::fs::write(path("config"), config).unwrap();
+    let made = std::process::Command::new("openssl")
+        .args(["ca", "-gencrl", "-config", &path("config")])
+        .args([
+            "-cert",
+            &path("ca"),
+            "-keyfile",
+            &path("key"),
+            "-out",
+            &path("list.pem"),
+        ])
+        .output()
+        .ok()?;
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    Some(std::fs::read(path("list.pem")).unwrap())
+}
+
+#[test]
+fn lists_of_openssl_and_rcgen_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    let Some(list) = openssl_list(&ca, folder.path()) else {
+        eprintln!("SKIPPED lists_of_openssl_are_understood: no openssl (apt install openssl)");
+        return;
+    };
+    let path = folder.path().join("list");
+    for list in [list, ca.rcgen_list(5).into()] {
+        std::fs::write(&path, list).unwrap();
+        let store = open(&settings(&[&path], &[]), (&ca, folder.path()), None).unwrap();
+        let status = |serial| {
+            let leaf = ca.leaf(serial, &[]);
+            let leaf = PathCert::new(&leaf, ca.key()).unwrap();
+            let checked = store.check(&[leaf], UnixTime::now());
+            checked.err().map(|refused| refused.detail)
+        };
+        assert!(status(5).unwrap().contains("keyCompromise"));
+        assert_eq!(status(6), None);
+        assert!(store.stats().lists[0].number.is_some());
+    }
+}
+
+#[test]
+fn the_certificates_of_a_verified_path_come_with_the_keys_of_their_issuers() {
+    let root = Ca::new("root");
+    let (middle, stray) = (root.below("middle", 77), Ca::new("stray"));
+    let leaf = rustls_pki_types::CertificateDer::from(middle.leaf(1, &[]));
+    let chain = [stray.der.clone(), middle.der.clone()];
+    let end_entity = webpki::EndEntityCert::try_from(&leaf).unwrap();
+    let anchors = [root.anchor.clone()];
+    let path = end_entity
+        .verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors,
+            &chain,
+            now(),
+            webpki::KeyUsage::client_auth(),
+            None,
+            None,
+        )
+        .unwrap();
+    let path = PathCert::of_path(&path, &leaf, &chain).unwrap();
+    let serials: Vec<_> = path.iter().map(|it| super::hex(it.serial())).collect();
+    assert_eq!(serials, ["01", "4d"]);
+    assert_eq!(path[0].issuer_key(), middle.key());
+    assert_eq!(path[1].issuer_key(), root.key());
+    assert_eq!(path[1].issuer_name(), root.anchor.subject.as_ref());
+}

@@ -3,20 +3,13 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
-
-use super::question::{NONCE_OID, Question, names_same, sha1};
-use crate::revocation::crl::read_extension;
-use crate::revocation::der::{self, Malformed, Reader, constructed, context};
+use super::question::{NONCE_OID, Question, names_same};
+use super::signer::{Responder, is_signed};
+use crate::revocation::der::{self, Malformed, Reader, constructed, context, read_extension};
 use crate::revocation::index::SKEW;
-use crate::revocation::signature::{Signed, split_key};
+use crate::revocation::signature::Signed;
 
 const BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
-const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
-
-/// Certificates in an answer that are tried as the signer's.
-const SIGNERS_MAX: usize = 4;
 
 /// What the responder says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,39 +82,24 @@ impl From<Malformed> for Disbelief {
     }
 }
 
-struct Basic<'a> {
-    signed: Signed<'a>,
-    data: Data<'a>,
-    certificates: Vec<&'a [u8]>,
+/// A BasicOCSPResponse.
+pub(super) struct Basic<'a> {
+    pub(super) signed: Signed<'a>,
+    pub(super) data: Data<'a>,
+    pub(super) certificates: Vec<&'a [u8]>,
 }
 
-struct Data<'a> {
-    responder: Responder<'a>,
+/// The part that is signed.
+pub(super) struct Data<'a> {
+    pub(super) responder: Responder<'a>,
     singles: Reader<'a>,
     nonce: Option<&'a [u8]>,
-}
-
-enum Responder<'a> {
-    /// The content of the Name's SEQUENCE.
-    Name(&'a [u8]),
-    KeyHash(&'a [u8]),
-}
-
-impl Responder<'_> {
-    fn is(&self, name: &[u8], key: &[u8]) -> bool {
-        match self {
-            Responder::Name(named) => *named == name,
-            Responder::KeyHash(hash) => {
-                split_key(key).is_some_and(|(_, bits)| *hash == sha1(bits).as_slice())
-            }
-        }
-    }
 }
 
 /// Reads and checks an answer.
 pub(super) fn read(bytes: &[u8], expected: &Expected<'_>) -> Result<Answer, Disbelief> {
     let basic = read_basic(read_response(bytes)?)?;
-    if !is_signed(&basic, expected) {
+    if !is_signed(&basic, expected.question, expected.now) {
         return Err(Disbelief::Signer);
     }
     if expected.nonce.is_some() && basic.data.nonce != expected.nonce {
@@ -289,44 +267,4 @@ fn read_revoked(content: &[u8]) -> Result<Said, Malformed> {
     };
     info.end()?;
     Ok(Said::Revoked { since, reason })
-}
-
-/// Whether the issuer signed, or a responder with a certificate for that directly from the issuer (RFC 6960,
-/// section 4.2.2.2).
-fn is_signed(basic: &Basic<'_>, expected: &Expected<'_>) -> bool {
-    let question = expected.question;
-    let (name, key) = (&question.issuer_name, &question.issuer_key);
-    if basic.data.responder.is(name, key) && basic.signed.verify(key).is_ok() {
-        return true;
-    }
-    let issuer = TrustAnchor {
-        subject: name.as_slice().into(),
-        subject_public_key_info: key.as_slice().into(),
-        name_constraints: None,
-    };
-    let now = Duration::from_secs(u64::try_from(expected.now).unwrap_or_default());
-    let now = UnixTime::since_unix_epoch(now);
-    let signers = basic.certificates.iter().take(SIGNERS_MAX);
-    signers.into_iter().any(|der| {
-        let der = CertificateDer::from(*der);
-        let Ok(certificate) = EndEntityCert::try_from(&der) else {
-            return false;
-        };
-        let own_key = certificate.subject_public_key_info();
-        let own_key = Reader::new(own_key.as_ref(), "key").value(der::SEQUENCE);
-        let own_key = own_key.unwrap_or_default();
-        basic.data.responder.is(certificate.subject(), own_key)
-            && basic.signed.verify(own_key).is_ok()
-            && certificate
-                .verify_for_usage(
-                    ALL_VERIFICATION_ALGS,
-                    std::slice::from_ref(&issuer),
-                    &[],
-                    now,
-                    KeyUsage::required(OCSP_SIGNING),
-                    None,
-                    None,
-                )
-                .is_ok()
-    })
 }

@@ -9,6 +9,7 @@ mod answer;
 mod asker;
 mod memory;
 mod question;
+mod signer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -272,5 +273,9 @@ impl OcspCache {
     }
 }
 
+#[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
