@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod hsm;
+mod import;
 mod run;
 
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ enum Command {
     /// Show the effective configuration or its JSON Schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Other systems' configuration in the words of this one.
+    #[command(subcommand)]
+    Import(import::Import),
     /// Work with tokens and the keys in them.
     Hsm(hsm::Hsm),
 }
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
         Command::Config(command) => command.run(),
+        Command::Import(import) => import.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
     // Libraries crash where a thread is inside them while the process ends.
