@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod hsm;
 mod import;
+mod policy;
 mod run;
 
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ enum Command {
     /// Show the effective configuration or its JSON Schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Ask the policy of a configuration.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Other systems' configuration in the words of this one.
     #[command(subcommand)]
     Import(import::Import),
@@ -88,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
         Command::Config(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::Import(import) => import.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
