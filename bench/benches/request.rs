@@ -45,6 +45,8 @@ enum Differ {
     Paths,
     Hosts,
     Roles,
+    /// In nothing the index knows: every rule is asked.
+    Addresses,
 }
 
 impl Differ {
@@ -53,6 +55,7 @@ impl Differ {
             Differ::Paths => "paths",
             Differ::Hosts => "hosts",
             Differ::Roles => "roles",
+            Differ::Addresses => "addresses",
         }
     }
 
@@ -65,6 +68,11 @@ impl Differ {
             Differ::Hosts => {
                 format!("[[rule]]\nroles = [\"orders\"]\nhosts = [\"h{index}.example.com\"]\n")
             }
+            Differ::Addresses => format!(
+                "[[rule]]\nroles = [\"orders\"]\npaths = [\"/orders/**\"]\nfrom = [\"10.0.{}.{}\"]\n",
+                index / 256,
+                index % 256
+            ),
             Differ::Roles => format!(
                 "[[role]]\nname = \"r{index}\"\nspiffe = [\"spiffe://d/r{index}\"]\n\
                  [[rule]]\nroles = [\"r{index}\"]\npaths = [\"/orders/**\"]\n"
@@ -111,7 +119,12 @@ fn policy(criterion: &mut Criterion) {
         headers: &headers,
     };
     let mut group = criterion.benchmark_group("policy");
-    for differ in [Differ::Paths, Differ::Hosts, Differ::Roles] {
+    for differ in [
+        Differ::Paths,
+        Differ::Hosts,
+        Differ::Roles,
+        Differ::Addresses,
+    ] {
         for rules in [1, 100, 10_000] {
             let policy = policy_of(differ, rules);
             let roles = policy.roles_of(&client);

@@ -146,6 +146,21 @@ mod tests {
             "/a%c1%9c",
             "/a%e0%80%af",
             "/a%f0%80%80%af",
+            // One spelling in several cases and mixtures.
+            "/a%2F..%2fb",
+            "/.%2E/a",
+            "/%2E/a",
+            "/a/%2e%2E",
+            "/a%5C..%5cb",
+            "/a%3B/../b",
+            "/a/..;/b",
+            "/a%25%32%66b",
+            "/a%u002f",
+            "/a%\u{ff10}0",
+            "/a?b",
+            "/a%2fb?c",
+            "\\a",
+            "a/b",
         ] {
             assert_eq!(CanonicalPath::parse(path), Err(Ambiguous), "{path}");
         }
@@ -179,7 +194,47 @@ mod tests {
         assert!(!path.is_below("/order") && !path.is_below("/orders/1/2"));
     }
 
+    /// A careless upstream: decodes twice, reads `\\` as `/` and `;...` as nothing, then walks the segments.
+    fn carelessly_read(path: &str) -> Vec<String> {
+        let decode = |text: &[u8]| {
+            let (mut out, mut at) = (Vec::new(), 0);
+            while at < text.len() {
+                let digits = text
+                    .get(at + 1..at + 3)
+                    .and_then(|two| std::str::from_utf8(two).ok());
+                match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+                    Some(byte) if text[at] == b'%' => (out.push(byte), at += 3),
+                    _ => (out.push(text[at]), at += 1),
+                };
+            }
+            out
+        };
+        let text = decode(&decode(path.as_bytes()));
+        let text = String::from_utf8_lossy(&text).replace('\\', "/");
+        let mut walked: Vec<String> = Vec::new();
+        for segment in text.split('/').map(|s| s.split(';').next().unwrap_or("")) {
+            match segment {
+                "" | "." => {}
+                ".." => drop(walked.pop()),
+                segment => walked.push(segment.to_owned()),
+            }
+        }
+        walked
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn a_careless_reader_sees_the_same_segments(
+            path in "(/|\\\\|;|[.]{1,2}|%2[eEfF5]|%5[cC]|%3[bB]|%25|%[46]1|%c0%a[ef]|[ab]){0,12}",
+        ) {
+            let path = format!("/{path}");
+            if let Ok(parsed) = CanonicalPath::parse(&path) {
+                let strict = parsed.as_str().split('/').filter(|segment| !segment.is_empty());
+                prop_assert_eq!(carelessly_read(&path), strict.map(str::to_owned).collect::<Vec<_>>());
+            }
+        }
+
         #[test]
         fn the_canonical_form_is_its_own_canonical_form(path in "/[ -~]{0,30}") {
             if let Ok(once) = CanonicalPath::parse(&path) {

@@ -4,7 +4,9 @@ use http::Method;
 use portcullis_bench::echo::Echo;
 use portcullis_bench::pki::{self, Leaf};
 
-use crate::harness::{Client, Gateway, GatewayBuilder, Response, Site, client_ca, client_leaf};
+use crate::harness::{
+    CLIENT_CA_NAME, Client, Gateway, GatewayBuilder, Response, Site, client_ca, client_leaf,
+};
 
 fn gateway(echo: &Echo) -> GatewayBuilder {
     Gateway::builder()
@@ -201,6 +203,129 @@ async fn methods_and_hosts_narrow_a_rule() {
         assert_eq!(other.get(&gateway, "/x").await.unwrap().status, 403);
         assert_eq!(other.get(&gateway, "/both").await.unwrap().status, 200);
     }
+}
+
+#[tokio::test]
+async fn names_of_subject_and_issuer_trust_domains_and_uris_give_roles() {
+    let echo = Echo::start().await.unwrap();
+    let issue = |client: pki::Client| client.issued_by(client_ca()).unwrap();
+    let orders = client_leaf("orders");
+    let two = pki::Client::new("two").uri("urn:team:a").unwrap();
+    let two = issue(two.uri("spiffe://test.portcullis/x").unwrap());
+    let gateway = gateway(&echo)
+        .role(&format!(
+            "name = 'subject'\nmatch = 'all'\nsubject = {{ CN = 'orders' }}\nissuer = {{ CN = '{CLIENT_CA_NAME}' }}\ndns = '*.clients.test'"
+        ))
+        .role("name = 'domain'\ntrust_domain = 'test.portcullis'")
+        .role("name = 'uri'\nuri = 'urn:team:a'")
+        .role("name = 'all'\nmatch = 'all'\ncommon_name = 'orders'\nuri = 'urn:team:a'");
+    let gateway = ["subject", "domain", "uri", "all"]
+        .iter()
+        .fold(gateway, |gateway, role| {
+            gateway.rule(&format!("roles = ['{role}']\npaths = ['/{role}']"))
+        });
+    let gateway = gateway.spawn().await;
+    for (path, as_orders, as_two) in [
+        ("/subject", 200, 403),
+        ("/domain", 200, 403),
+        ("/uri", 403, 200),
+        ("/all", 403, 403),
+    ] {
+        assert_eq!(
+            get(&gateway, &orders, path).await.status,
+            as_orders,
+            "{path}"
+        );
+        assert_eq!(get(&gateway, &two, path).await.status, as_two, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn exceptions_addresses_and_headers_narrow_a_rule() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = gateway(&echo)
+        .role("name = 'orders'\nspiffe = 'spiffe://test.portcullis/orders'")
+        .rule("roles = ['verified']\nnot_roles = ['orders']\npaths = ['/others']")
+        .rule("roles = ['anyone']\nfrom = ['127.0.0.0/8']\npaths = ['/here']")
+        .rule("roles = ['anyone']\nnot_from = ['127.0.0.1']\npaths = ['/elsewhere']")
+        .rule("roles = ['anyone']\nnot_methods = ['PUT']\npaths = ['/a/{id}/b']\nnot_paths = ['/a/secret/b']")
+        .rule("roles = ['anyone']\npaths = ['/env']\nheaders = { name = 'X-Env', values = ['prod', 'stage*'], not_values = 'stage-old' }")
+        .spawn()
+        .await;
+    let (orders, users) = (client_leaf("orders"), client_leaf("users"));
+    assert_eq!(get(&gateway, &users, "/others").await.status, 200);
+    assert_eq!(get(&gateway, &orders, "/others").await.status, 403);
+    for client in [Client::new(), Client::new().h2()] {
+        let mut connection = client.connect(gateway.address()).await.unwrap();
+        for (method, path, sent, expected) in [
+            (Method::GET, "/here", &[][..], 200),
+            (Method::GET, "/elsewhere", &[], 403),
+            (Method::GET, "/a/1/b", &[], 200),
+            (Method::PUT, "/a/1/b", &[], 403),
+            (Method::GET, "/a/secret/b", &[], 403),
+            (Method::GET, "/a/%73ecret/b", &[], 403),
+            (Method::GET, "/a/1/2/b", &[], 403),
+            (Method::GET, "/env", &[], 403),
+            (Method::GET, "/env", &["prod"], 200),
+            (Method::GET, "/env", &["test", "stage7"], 200),
+            (Method::GET, "/env", &["prod", "stage-old"], 403),
+            (Method::GET, "/env", &["PROD"], 403),
+        ] {
+            let mut request = http::Request::builder().method(method).uri(path);
+            for value in sent {
+                request = request.header("x-env", *value);
+            }
+            let request = request.body(Default::default()).unwrap();
+            let status = connection.send(request).await.unwrap().status;
+            assert_eq!(status, expected, "{path} {sent:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rule_on_trial_counts_and_logs_and_denies_nothing() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = gateway(&echo)
+        .allow("anyone")
+        .rule("name = 'trial'\nroles = ['anyone']\npaths = ['/x/**']\naction = 'deny'\nshadow = true")
+        .rule("name = 'trial 2'\nroles = ['anyone']\npaths = ['/x/y']\naction = 'deny'\nshadow = true")
+        .rule("name = 'real'\nroles = ['anyone']\npaths = ['/x/no']\naction = 'deny'")
+        .spawn()
+        .await;
+    let counted = async |rule: &str| {
+        let name = format!("portcullis_shadow_denials_total{{rule=\"{rule}\"}}");
+        gateway.metric(&name).await
+    };
+    let (_, metrics) = gateway.probe("/metrics").await;
+    assert!(
+        metrics.contains("shadow_denials_total{rule=\"trial\"} 0"),
+        "{metrics}"
+    );
+    for (path, status) in [("/x", 200), ("/x/y", 200), ("/x/no", 403), ("/other", 200)] {
+        assert_eq!(
+            Client::new().get(&gateway, path).await.unwrap().status,
+            status
+        );
+    }
+    assert_eq!(
+        (counted("trial").await, counted("trial 2").await),
+        (2.0, 1.0)
+    );
+    let line = gateway
+        .wait_for_access(|line| line["url.path"] == "/x/y")
+        .await;
+    assert_eq!(line["shadow.rule"], serde_json::json!(["trial", "trial 2"]));
+    let line = gateway
+        .wait_for_access(|line| line["url.path"] == "/other")
+        .await;
+    assert_eq!(line.get("shadow.rule"), None);
+    // A rule that is in force has no series any more.
+    gateway.rewrite_config(|text| text.replacen("shadow = true", "", 1));
+    gateway.reload().await.unwrap();
+    assert_eq!(Client::new().get(&gateway, "/x").await.unwrap().status, 403);
+    let (_, metrics) = gateway.probe("/metrics").await;
+    assert!(!metrics.contains("rule=\"trial\""), "{metrics}");
+    assert_eq!(counted("trial 2").await, 1.0);
 }
 
 fn sha256(leaf: &Leaf) -> String {

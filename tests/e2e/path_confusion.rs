@@ -159,6 +159,115 @@ async fn the_upstream_is_sent_exactly_what_was_decided_on() {
     }
 }
 
+/// Rules that let `/orders/1` pass and keep `/users/1` in, each in its own way.
+const RULES: [&[&str]; 6] = [
+    &["roles = ['anyone']\npaths = ['/orders/**']"],
+    &["roles = ['anyone']\npaths = ['/orders/1', '/orders/{id}/**']"],
+    &[
+        "roles = ['anyone']",
+        "roles = ['anyone']\npaths = ['/users/**']\naction = 'deny'",
+    ],
+    &[
+        "roles = ['anyone']",
+        "roles = ['anyone']\npaths = ['/users', '/users/{id}/**']\naction = 'deny'",
+    ],
+    &["roles = ['anyone']\nnot_paths = ['/users/**']"],
+    &[
+        "roles = ['anyone']",
+        "roles = ['anyone']\nnot_paths = ['/orders/**']\naction = 'deny'",
+    ],
+];
+
+/// Ways to write `/users/1` that differ in one place or in all.
+fn spellings() -> Vec<String> {
+    let plain = "/users/1";
+    let encoded = |byte: u8, upper| match upper {
+        true => format!("%{byte:02X}"),
+        false => format!("%{byte:02x}"),
+    };
+    let mut all: Vec<String> = [false, true]
+        .iter()
+        .map(|upper| {
+            let rest = plain[1..].bytes().map(|byte| encoded(byte, *upper));
+            format!("/{}", rest.collect::<String>())
+        })
+        .collect();
+    for (at, byte) in plain.bytes().enumerate().skip(1) {
+        let (before, after) = (&plain[..at], &plain[at + 1..]);
+        let inside = [
+            encoded(byte, false),
+            encoded(byte, true),
+            format!("%25{byte:02x}"),
+            format!("{}/", char::from(byte)),
+            format!("{};x=1", char::from(byte)),
+            format!("{}%00", char::from(byte)),
+            format!("/./{}", char::from(byte)),
+            format!("/x/../{}", char::from(byte)),
+            format!("\\{}", char::from(byte)),
+        ];
+        all.extend(
+            inside
+                .iter()
+                .map(|inside| format!("{before}{inside}{after}")),
+        );
+    }
+    all
+}
+
+#[tokio::test]
+async fn no_spelling_leads_around_any_kind_of_rule() {
+    let echo = Echo::start().await.unwrap();
+    let spellings = spellings();
+    let targets = CONFUSING
+        .into_iter()
+        .chain(spellings.iter().map(String::as_str));
+    let targets: Vec<&str> = targets.collect();
+    for rules in RULES {
+        let gateway = Gateway::builder().upstream(&echo);
+        let gateway = rules
+            .iter()
+            .fold(gateway, |gateway, rule| gateway.rule(rule));
+        let gateway = gateway.spawn().await;
+        let mut h2 = Client::new().h2().connect(gateway.address()).await.unwrap();
+        for target in &targets {
+            let mut raw = RawTls::connect(&Client::new(), gateway.address())
+                .await
+                .unwrap();
+            let head =
+                format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let answer = status_of(&raw.exchange(head).await.unwrap());
+            assert!(
+                matches!(answer, Some(200 | 400 | 403)),
+                "{target}: {answer:?}"
+            );
+            if target.starts_with('/') && !target.contains(['#', '\\']) {
+                let over_h2 = h2_status(&mut h2, target).await;
+                assert_eq!(Some(over_h2), answer, "{target} {rules:?}");
+            }
+        }
+        assert_eq!(h2_status(&mut h2, "/orders/1").await, 200);
+        for path in sent_paths(&echo) {
+            assert!(
+                !path.to_ascii_lowercase().starts_with("/users"),
+                "{path} {rules:?}"
+            );
+            let plain = path
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
+            assert!(plain && !path.contains("//"), "{path} {rules:?}");
+        }
+        echo.record().clear();
+    }
+}
+
+/// The paths of the request lines the upstream was sent.
+fn sent_paths(echo: &Echo) -> Vec<String> {
+    let raw = String::from_utf8(echo.record().raw().concat()).unwrap();
+    let lines = raw.lines().filter(|line| line.ends_with(" HTTP/1.1"));
+    let paths = lines.filter_map(|line| line.split(' ').nth(1));
+    paths.map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn routes_see_the_same_path_as_rules() {
     let (orders, users) = (Echo::start().await.unwrap(), Echo::start().await.unwrap());

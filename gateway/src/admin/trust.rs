@@ -30,6 +30,8 @@ pub(super) fn encode(
 }
 
 type Bundles<T> = [(String, T)];
+/// Name, help, and where the value is.
+type Named<'a, T> = (&'a str, &'a str, fn(&T) -> u64);
 
 fn encode_lists(out: &mut String, bundles: &Bundles<CrlStats>, now: i64) -> fmt::Result {
     let all: Vec<(String, &ListStats)> = bundles
@@ -75,7 +77,7 @@ fn named<'a>(bundle: &str, stats: &'a CrlStats) -> Vec<(String, &'a ListStats)> 
 }
 
 fn encode_counters(out: &mut String, bundles: &Bundles<CrlStats>) -> fmt::Result {
-    let counters: [(&str, &str, fn(&CrlStats) -> u64); 5] = [
+    let counters: [Named<'_, CrlStats>; 5] = [
         ("fetches", "Fetches that brought a usable list", |stats| {
             stats.fetches
         }),
@@ -111,7 +113,7 @@ fn encode_counters(out: &mut String, bundles: &Bundles<CrlStats>) -> fmt::Result
 }
 
 fn encode_answers(out: &mut String, bundles: &Bundles<OcspStats>) -> fmt::Result {
-    let counters: [(&str, &str, fn(&OcspStats) -> u64); 4] = [
+    let counters: [Named<'_, OcspStats>; 4] = [
         ("questions", "Questions sent to responders", |stats| {
             stats.asked
         }),

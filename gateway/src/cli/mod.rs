@@ -8,6 +8,8 @@ mod clients;
 mod config;
 mod deny;
 mod hsm;
+mod import;
+mod policy;
 mod run;
 mod socket;
 
@@ -48,6 +50,12 @@ enum Command {
     /// Show the effective configuration or its JSON Schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Ask the policy of a configuration.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Other systems' configuration in the words of this one.
+    #[command(subcommand)]
+    Import(import::Import),
     /// Work with tokens and the keys in them.
     Hsm(hsm::Hsm),
 }
@@ -93,6 +101,8 @@ pub fn main() -> ExitCode {
         Command::Rollout(report) => report.rollout(),
         Command::Deny(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Import(import) => import.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
     // Libraries crash where a thread is inside them while the process ends.

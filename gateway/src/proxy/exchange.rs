@@ -323,3 +323,57 @@ fn join_cookies(headers: &mut HeaderMap) {
         headers.insert(COOKIE, joined);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Paths made of what stacks read differently, and of what they do not.
+    fn target() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-z0-9]{1,3}",
+            3 => Just("/".to_owned()),
+            1 => "%[0-9a-fA-F]{2}",
+            1 => proptest::sample::select(vec![
+                ".", "..", "%2e", "%2E%2e", "%2f", "%5c", ";", "%3b", "%25", "%c0%ae", "%e0%80%af",
+                "%41", "%7e", "%C3%a9", "%00", "%20", "!$&'()*+,=:@", "*",
+            ]).prop_map(str::to_owned),
+        ];
+        let path = proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
+        let query = proptest::option::of("[?][a-z%=./;]{0,8}");
+        let origin = proptest::sample::select(vec!["", "https://a.test"]);
+        (origin, path, query).prop_map(|(origin, path, query)| {
+            format!("{origin}/{path}{}", query.unwrap_or_default())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn the_upstream_gets_the_path_that_was_decided_on(target in target()) {
+            let Ok(uri) = target.parse::<Uri>() else { return Ok(()) };
+            let Ok(decided) = CanonicalPath::parse(uri.path()) else { return Ok(()) };
+            let query = uri.query().map(str::to_owned);
+            for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+                let request = http::Request::builder().uri(uri.clone()).header("host", "a.test");
+                let (mut parts, ()) = request.body(()).unwrap().into_parts();
+                let host = RequestHost::of(&parts).unwrap();
+                let rewritten = decided.is_rewritten().then(|| decided.as_str().to_owned());
+                prop_assert_eq!(set_target(&mut parts, &host, protocol, rewritten), Some(()));
+                // What both protocols write: the request line takes it as it is, and so does `:path`.
+                let sent = parts.uri.path_and_query().unwrap().as_str();
+                let expected = match &query {
+                    Some(query) => format!("{}?{query}", decided.as_str()),
+                    None => decided.as_str().to_owned(),
+                };
+                prop_assert_eq!(sent, expected);
+                // It reads the same to whoever decides on it next.
+                let again = CanonicalPath::parse(parts.uri.path()).unwrap();
+                prop_assert_eq!(again.as_str(), decided.as_str());
+                prop_assert!(!again.as_str().contains("//") && !again.as_str().contains("/../"));
+            }
+        }
+    }
+}
