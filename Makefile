@@ -52,7 +52,8 @@ FUZZ_SECONDS ?= 30
 
 .PHONY: fuzz
 fuzz: ## coverage-guided fuzzing of what reads and writes foreign bytes; FUZZ_SECONDS=30 for each target
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path tests/fuzz/Cargo.toml \
+	# Not --locked: its lock file follows that of the workspace only when somebody builds it.
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --manifest-path tests/fuzz/Cargo.toml \
 	  --target x86_64-unknown-linux-gnu --target-dir target/fuzz
 	for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/corpus/$$target; \
 	  target/fuzz/x86_64-unknown-linux-gnu/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 \

@@ -61,9 +61,9 @@ pub enum UpstreamProtocol {
 pub enum IdentityForm {
     /// `X-Forwarded-Client-Cert`, as `[forwarding.xfcc]` says.
     Xfcc,
-    /// `Client-Cert` (RFC 9440) and `Client-Cert-Verified`.
+    /// `Client-Cert` (RFC 9440), with `Client-Cert-Verified`.
     ClientCert,
-    /// `Client-Cert-Chain` (RFC 9440).
+    /// `Client-Cert-Chain` (RFC 9440), with `Client-Cert-Verified`.
     ClientCertChain,
     /// The signed token of `[forwarding.jwt]`.
     Jwt,

@@ -201,7 +201,7 @@ async fn each_upstream_is_told_in_the_forms_it_wants() {
         ("none", "identity = []", [0, 0, 0, 0]),
         ("plain", "", [1, 0, 0, 0]),
         ("leaf", "identity = ['client-cert']", [0, 1, 0, 1]),
-        ("chain", "identity = ['client-cert-chain']", [0, 0, 1, 0]),
+        ("chain", "identity = ['client-cert-chain']", [0, 0, 1, 1]),
         (
             "all",
             "identity = ['client-cert-chain', 'client-cert', 'xfcc']",
@@ -279,4 +279,43 @@ async fn certificates_that_are_too_large_are_not_sent() {
         .await
         .unwrap();
     assert_eq!(saw(&answer), [1, 0, 0, 0], "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_verified_is_marked_and_told_in_no_other_form() {
+    let echo = Echo::start().await.unwrap();
+    let forms = "identity = ['xfcc', 'client-cert', 'client-cert-chain', 'jwt']";
+    let gateway = Gateway::builder()
+        .site(Site::new("localhost").client_cert("unverified", None))
+        .upstream_at("echo", &echo.url(), forms)
+        .allow("anyone")
+        .extra_toml("[forwarding.xfcc]\nmode = 'append'\ntrusted = ['verified']")
+        .extra_toml("[forwarding.jwt]\nkey = 'file:p256.key'")
+        .spawn()
+        .await;
+    // Nobody's CA: its names are whatever the client wanted.
+    let ca = pki::Ca::root("Nobody").unwrap();
+    let proxy = pki::Client::new("proxy").uri("spiffe://test.portcullis/proxy");
+    let leaf = proxy.unwrap().issued_by(&ca).unwrap();
+    for client in [
+        Client::new().certificate(&leaf),
+        Client::new().certificate(&leaf).h2(),
+    ] {
+        let answer = client.get(&gateway, "/").await.unwrap();
+        let der = leaf.chain_der().unwrap().remove(0);
+        let wire = format!(":{}:", STANDARD.encode(&der));
+        assert_eq!(answer.upstream_saw("client-cert"), [wire]);
+        assert_eq!(answer.upstream_saw("client-cert-verified"), ["?0"]);
+        assert!(answer.upstream_saw(XFCC).is_empty(), "{answer:?}");
+        assert!(
+            answer.upstream_saw("x-client-identity").is_empty(),
+            "{answer:?}"
+        );
+    }
+    let client = Client::new().certificate(&leaf);
+    assert!(told(&gateway, &client, &[THEIRS]).await.is_empty());
+    assert_eq!(
+        saw(&Client::new().get(&gateway, "/").await.unwrap()),
+        [0; 4]
+    );
 }

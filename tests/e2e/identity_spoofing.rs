@@ -143,7 +143,9 @@ async fn no_forged_header_over_http1_reaches_the_upstream() {
 }
 
 /// An HTTP/2 connection that can send anything.
-async fn http2(client: &Client, gateway: &Gateway) -> SendRequest<BoxBody<Bytes, Infallible>> {
+pub(crate) type Http2 = SendRequest<BoxBody<Bytes, Infallible>>;
+
+pub(crate) async fn http2(client: &Client, gateway: &Gateway) -> Http2 {
     let raw = RawTls::connect(&client.clone().h2(), gateway.address())
         .await
         .unwrap();

@@ -1,7 +1,12 @@
 //! The fuzz targets, briefly and the same in every run: seeds, and seeds with something changed.
 //!
 //! `make fuzz` runs the same checks for longer, guided by coverage.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it relies on does not hold"
+)]
 
+#[expect(unreachable_pub, reason = "a library for the targets, a module here")]
 #[path = "src/lib.rs"]
 mod checks;
 
@@ -11,7 +16,7 @@ use std::path::Path;
 use checks::{client_cert, identity, path, xfcc};
 
 /// Changed inputs for each target: two seconds at most without optimisation.
-const ROUNDS: usize = 20_000;
+const ROUNDS: usize = 8_000;
 
 /// xorshift64: the same numbers in every run.
 struct Numbers(u64);

@@ -313,11 +313,9 @@ mod tests {
         let told = Told {
             token_header: Some(&TOKEN),
             xfcc: ToldXfcc::Set(HeaderValue::from_static("Hash=00")),
-            leaf: Some((
-                HeaderValue::from_static(":AA==:"),
-                HeaderValue::from_static("?1"),
-            )),
+            leaf: Some(HeaderValue::from_static(":AA==:")),
             chain: None,
+            mark: Some(HeaderValue::from_static("?1")),
             token: Some(HeaderValue::from_static("a.b.c")),
         };
         let sender = Sender {

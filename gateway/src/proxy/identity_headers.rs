@@ -76,10 +76,12 @@ pub(super) struct Told<'a> {
     pub(super) token_header: Option<&'a HeaderName>,
     /// What becomes of `X-Forwarded-Client-Cert`.
     pub(super) xfcc: ToldXfcc,
-    /// `Client-Cert` with `Client-Cert-Verified`.
-    pub(super) leaf: Option<(HeaderValue, HeaderValue)>,
+    /// `Client-Cert`.
+    pub(super) leaf: Option<HeaderValue>,
     /// `Client-Cert-Chain`.
     pub(super) chain: Option<HeaderValue>,
+    /// `Client-Cert-Verified`, which goes with either.
+    pub(super) mark: Option<HeaderValue>,
     /// The signed identity.
     pub(super) token: Option<HeaderValue>,
 }
@@ -122,12 +124,12 @@ impl IdentityHeaders {
             match form.value {
                 IdentityForm::Xfcc => told.xfcc = self.xfcc(client, (view, caller), proof),
                 IdentityForm::ClientCert => {
-                    told.leaf = proof
-                        .mark()
-                        .and_then(|mark| Some((self.leaf(client)?, mark)));
+                    told.mark = proof.mark();
+                    told.leaf = told.mark.as_ref().and_then(|_| self.leaf(client));
                 }
                 IdentityForm::ClientCertChain => {
-                    told.chain = proof.mark().and_then(|_| self.chain(client));
+                    told.mark = proof.mark();
+                    told.chain = told.mark.as_ref().and_then(|_| self.chain(client));
                 }
                 IdentityForm::Jwt => {
                     if let (Some(identity), Some(tokens)) = (proof.verified(), tokens) {
@@ -229,12 +231,18 @@ impl Told<'_> {
 
     /// Writes everything but `X-Forwarded-Client-Cert`, whose old value was removed by then.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
-        if let Some((leaf, verified)) = &self.leaf {
+        if let Some(leaf) = &self.leaf {
             headers.insert(CLIENT_CERT, leaf.clone());
-            headers.insert(CLIENT_CERT_VERIFIED, verified.clone());
         }
         if let Some(chain) = &self.chain {
             headers.insert(CLIENT_CERT_CHAIN, chain.clone());
+        }
+        if let Some(mark) = self
+            .mark
+            .as_ref()
+            .filter(|_| self.leaf.is_some() || self.chain.is_some())
+        {
+            headers.insert(CLIENT_CERT_VERIFIED, mark.clone());
         }
         if let (Some(name), Some(token)) = (self.token_header, &self.token) {
             headers.insert(name.clone(), token.clone());

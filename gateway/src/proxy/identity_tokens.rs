@@ -72,7 +72,9 @@ impl TokenCache {
             return Ok(token.value.clone());
         }
         let signed = match slot.failures.get() == failures {
-            true => sign(tokens, identity, &occasion).await,
+            true => sign(tokens, identity, &occasion).await.inspect_err(|_| {
+                slot.failures.set(failures + 1); // Only what was tried counts.
+            }),
             false => Err(Untold::not_signed("the try that was waited for failed")),
         };
         match signed {
@@ -82,7 +84,6 @@ impl TokenCache {
                 Ok(value)
             }
             Err(untold) => {
-                slot.failures.set(slot.failures.get() + 1);
                 match current
                     .as_ref()
                     .filter(|token| token.serves(unix_seconds(), 3))

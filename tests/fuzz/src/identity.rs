@@ -13,7 +13,7 @@ pub fn check(data: &[u8]) {
         return;
     };
     if let Some(spiffe) = &identity.spiffe {
-        assert_eq!(identity.uris, [spiffe.clone()]);
+        assert_eq!(identity.uris, std::slice::from_ref(spiffe));
         assert!(spiffe.starts_with("spiffe://"));
     }
     assert!(

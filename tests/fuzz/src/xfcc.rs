@@ -73,14 +73,10 @@ fn assert_same(read: &[String], written: &[String]) {
 
 fn named(subject: &str, uris: &[String], dns: &[String]) -> Identity {
     Identity {
-        spiffe: None,
         uris: uris.to_vec(),
         dns: dns.to_vec(),
         subject: subject.to_owned(),
-        common_name: None,
-        issuer: String::new(),
-        serial: String::new(),
         sha256: [0xab; 32],
-        not_after: 0,
+        ..Identity::default()
     }
 }
