@@ -12,6 +12,7 @@ mod harness;
 mod admission;
 mod authorization;
 mod client_cert;
+mod client_cert_modes;
 mod forwarded_headers;
 mod full_handshakes;
 mod identity_headers;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_bench::echo::Echo;
-use portcullis_bench::pki::Ca;
+use portcullis_bench::pki::{Ca, write_file};
 use tempfile::TempDir;
 
 use super::keys::{Keys, software_uri};
@@ -25,6 +25,8 @@ pub(crate) struct GatewayBuilder {
     listeners: Vec<(String, String)>,
     client_cert: Option<(String, String)>,
     sites: Vec<Site>,
+    /// Name, PEM and more keys of trust bundles.
+    trusts: Vec<(String, String, String)>,
     tables: String,
     top: String,
     environment: Vec<(String, String)>,
@@ -48,6 +50,7 @@ impl Gateway {
             listeners: Vec::new(),
             client_cert: None,
             sites: Vec::new(),
+            trusts: Vec::new(),
             tables: String::new(),
             top: String::new(),
             environment: Vec::new(),
@@ -117,6 +120,19 @@ impl GatewayBuilder {
     pub(crate) fn client_cert(mut self, mode: &str, ca: &Ca) -> Self {
         self.client_cert = Some((mode.to_owned(), ca.pem().to_owned()));
         self
+    }
+
+    /// A trust bundle `[trust.NAME]` with this CA (written to `NAME.pem`), and more keys or sub-tables of it.
+    pub(crate) fn trust(mut self, name: &str, ca: &Ca, toml: &str) -> Self {
+        self.trusts
+            .push((name.to_owned(), ca.pem().to_owned(), toml.to_owned()));
+        self
+    }
+
+    /// What the only listener asks of clients, by the name of a [`Self::trust`].
+    pub(crate) fn demand(self, mode: &str, trust: &str) -> Self {
+        let demand = format!("client_cert = {{ mode = '{mode}', trust = '{trust}' }}\n");
+        self.listener("main", &demand)
     }
 
     /// One more site.
@@ -197,6 +213,10 @@ impl GatewayBuilder {
         }
         for (index, site) in sites.iter().enumerate() {
             toml.push_str(&site.write(self.keys, folder, &format!("site{index}")));
+        }
+        for (name, pem, lines) in &self.trusts {
+            write_file(&folder.join(format!("{name}.pem")), pem).unwrap();
+            writeln!(toml, "[trust.{name}]\nanchors = '{name}.pem'\n{lines}").unwrap();
         }
         toml.push_str(&self.tables);
         fs::write(folder.join("portcullis.toml"), toml).unwrap();

@@ -69,6 +69,15 @@ impl Site {
         self
     }
 
+    /// Requests under `path` go to `echo` and demand something of their own, by keys of `client_cert`.
+    pub(crate) fn demanding(mut self, path: &str, client_cert: &str) -> Self {
+        let route = format!(
+            "[[site.route]]\npath = '{path}'\nupstream = 'echo'\nclient_cert = {client_cert}\n"
+        );
+        self.tables.push_str(&route);
+        self
+    }
+
     /// More keys of `[[site]]`, such as `tls = { versions = ["1.3"] }`.
     pub(crate) fn line(mut self, toml: &str) -> Self {
         self.lines.push_str(toml);
