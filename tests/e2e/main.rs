@@ -26,6 +26,7 @@ mod refusals_handshake;
 mod refusals_request;
 mod server_names;
 mod tls_policy;
+mod trust_bundles;
 
 mod clients;
 #[cfg(feature = "exams")]

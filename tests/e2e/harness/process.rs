@@ -149,6 +149,19 @@ impl Gateway {
         fs::write(&path, change(text)).unwrap();
     }
 
+    /// A command of `portcullis` to the running gateway: what it printed.
+    pub(crate) async fn ask(&self, arguments: &[&str]) -> String {
+        let mut command = tokio::process::Command::new(SHIM);
+        command.args(arguments).args(["--socket", "admin.sock"]);
+        command.current_dir(self.folder.path()).kill_on_drop(true);
+        let output = within("an answer of the gateway", command.output())
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// `portcullis reload`: what it said, or why it refused.
     pub(crate) async fn reload(&self) -> Result<String, String> {
         let mut command = tokio::process::Command::new(SHIM);
