@@ -10,6 +10,7 @@ use http::request::Parts;
 use portcullis_config::Forwarding;
 
 use super::authority::RequestHost;
+use super::claims::remove_claims;
 use super::identity_headers::{Told, XFCC};
 use super::ids::{Ids, is_plain_id, trace_id};
 
@@ -141,53 +142,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap, token_header: Option<&HeaderName>) {
     remove_hop_by_hop(trailers);
     remove_claims(trailers, false, token_header);
-}
-
-/// Removes what only the gateway may say about a client. Upstreams that fold `_` into `-` (CGI, WSGI), or
-/// whatever is no letter, would read `X_Forwarded_Client_Cert` as ours, so all spellings go.
-fn remove_claims(headers: &mut HeaderMap, trusted: bool, token_header: Option<&HeaderName>) {
-    let token = token_header.map(HeaderName::as_str);
-    let claims: Vec<HeaderName> = headers
-        .keys()
-        .map(|name| (name, name.as_str()))
-        .filter(|(_, text)| is_claim(text, trusted) || token.is_some_and(|name| folds(text, name)))
-        .map(|(name, _)| name)
-        .cloned()
-        .collect();
-    for name in claims {
-        headers.remove(name);
-    }
-}
-
-fn is_claim(name: &str, trusted: bool) -> bool {
-    let is = |claim: &str| folds(name, claim);
-    let starts = |claim: &str| {
-        let start = name.get(..claim.len());
-        start.is_some_and(|start| folds(start, claim))
-    };
-    // A spelling with anything but `-` is never what a trusted hop sends; an exact one may be.
-    let folded = !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    // Framing in a spelling that only some stacks would read as framing.
-    if folded && (is("transfer-encoding") || is("content-length")) {
-        return true;
-    }
-    if is("x-forwarded-client-cert")
-        || is("client-cert")
-        || is("client-cert-chain")
-        || is("client-cert-verified")
-    {
-        return true;
-    }
-    let hop = starts("x-forwarded-") || is("forwarded") || is("x-real-ip");
-    hop && (!trusted || folded)
-}
-
-/// Whether a name reads as `claim` to somebody who takes every sign for a `-`.
-fn folds(name: &str, claim: &str) -> bool {
-    let alike = |(a, b): (u8, u8)| a == b || (b == b'-' && !a.is_ascii_alphanumeric());
-    name.len() == claim.len() && name.bytes().zip(claim.bytes()).all(alike)
 }
 
 fn request_id(headers: &mut HeaderMap, trusted: bool, ids: &Ids) -> Box<str> {

@@ -1,6 +1,7 @@
 //! Requests on their way through: checked, permitted, rewritten, sent on, answered.
 
 mod authority;
+mod claims;
 mod client;
 mod exchange;
 mod headers;
