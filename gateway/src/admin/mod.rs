@@ -6,6 +6,14 @@
 mod control;
 mod hsm;
 mod probes;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the metrics page takes it up with the trust bundles"
+    )
+)]
+mod revocation;
 mod text;
 
 pub use control::{ControlError, call, listen as listen_control};

@@ -398,7 +398,7 @@ fn lists_of_openssl_and_rcgen_are_understood() {
         return;
     };
     let path = folder.path().join("list");
-    for list in [list, ca.rcgen_list(5).into()] {
+    for list in [list, ca.rcgen_list(5)] {
         std::fs::write(&path, list).unwrap();
         let store = open(&settings(&[&path], &[]), (&ca, folder.path()), None).unwrap();
         let status = |serial| {
