@@ -23,6 +23,7 @@ mod identity_spoofing;
 mod identity_tokens;
 mod istio_import;
 mod ocsp;
+mod ocsp_patience;
 mod path_confusion;
 mod policy_test;
 mod refusals_client_cert;

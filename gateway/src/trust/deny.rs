@@ -321,10 +321,14 @@ fn read(path: &Path) -> Result<Vec<DenyEntry>, DenyError> {
     }
 }
 
-/// The file is whole at every moment: it is written beside and moved into place.
+/// The file is whole at every moment: it is written beside and moved into place. The folder may not be there yet.
 fn write(path: &Path, entries: &[DenyEntry]) -> io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    if let Some(folder) = path.parent() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+    }
     let fresh = path.with_extension("json.new");
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
@@ -397,7 +401,8 @@ mod tests {
     #[test]
     fn what_was_added_outlives_a_restart_and_a_broken_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || DenyList::open(&Deny::default(), Some(folder.path()));
+        let folder = folder.path().join("not/there/yet");
+        let open = || DenyList::open(&Deny::default(), Some(&folder));
         let entry = DenyEntry::parse("spiffe://td/a", Some(1000)).unwrap();
         open().unwrap().add(entry.clone()).unwrap();
         let again = open().unwrap();
@@ -405,7 +410,7 @@ mod tests {
         assert!(denied(&again, &client("spiffe://td/a"), 5));
         assert!(again.remove(&entry).unwrap() && !again.remove(&entry).unwrap());
         assert!(open().unwrap().is_empty());
-        std::fs::write(folder.path().join("deny.json"), "[{").unwrap();
+        std::fs::write(folder.join("deny.json"), "[{").unwrap();
         assert!(matches!(open(), Err(DenyError::File(..))));
     }
 
