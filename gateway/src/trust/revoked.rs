@@ -16,6 +16,7 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refused> {
+        (proof.pending, proof.status_until) = (false, i64::MAX);
         if self.crl.is_none() && self.ocsp.is_none() {
             return Ok(());
         }
@@ -24,12 +25,25 @@ impl Bundle {
             crl.check(&path, now)?;
         }
         if let (Some(ocsp), Some(leaf)) = (&self.ocsp, path.first()) {
-            match ocsp.cached(leaf, now) {
-                Some(verdict) => ocsp.judge(&verdict)?,
-                None => proof.pending = true,
+            match ocsp.current(leaf, now) {
+                Some((verdict, until)) => {
+                    ocsp.judge(&verdict)?;
+                    proof.status_until = until;
+                }
+                None => (proof.pending, proof.status_until) = (true, i64::MIN),
             }
         }
         Ok(())
+    }
+
+    /// Has the OCSP responder asked about a client who is served already.
+    pub(super) fn ask_again(&self, proof: &Proof, chain: &[CertificateDer<'_>]) {
+        let path = path_of(&proof.path, chain, &proof.anchor_key);
+        if let (Some(ocsp), Ok(path)) = (&self.ocsp, path)
+            && let Some(leaf) = path.first()
+        {
+            ocsp.ask_again(leaf);
+        }
     }
 
     /// Waits for the OCSP answer about a proven client, at most its deadline.
