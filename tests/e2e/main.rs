@@ -11,6 +11,7 @@ mod harness;
 
 mod admission;
 mod authorization;
+mod certificate_matrix;
 mod client_cert;
 mod client_cert_modes;
 mod crl;
