@@ -17,7 +17,7 @@ const REQUESTS: usize = 1_000;
 const P99_MAX: Duration = Duration::from_millis(100);
 
 fn describe(echo: &Echo, mode: &str, ocsp: &str) -> GatewayBuilder {
-    let ocsp = format!("[trust.clients.ocsp]\nmode = 'hard'\n{ocsp}");
+    let ocsp = format!("[trust.clients.ocsp]\n{ocsp}");
     Gateway::builder()
         .trust("clients", client_ca(), &ocsp)
         .demand(mode, "clients")
@@ -68,7 +68,9 @@ fn tell(text: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_responder_hangs_others_do_not_notice() {
     let (echo, web) = (Echo::start().await.unwrap(), responder().await);
-    let gateway = describe(&echo, "accept", "deadline = '10s'").spawn().await;
+    let gateway = describe(&echo, "accept", "mode = 'hard'\ndeadline = '10s'")
+        .spawn()
+        .await;
     let standing = Client::new().certificate(&leaf(1, &web.url("/good")));
     let mut standing = standing.connect(gateway.address()).await.unwrap();
     assert_eq!(standing.get("/").await.unwrap().status, 200);
@@ -97,7 +99,9 @@ async fn while_a_responder_hangs_others_do_not_notice() {
 #[tokio::test]
 async fn a_responder_that_hangs_leaves_room_for_the_questions_of_others() {
     let (echo, web) = (Echo::start().await.unwrap(), responder().await);
-    let gateway = describe(&echo, "require", "deadline = '5s'").spawn().await;
+    let gateway = describe(&echo, "require", "mode = 'hard'\ndeadline = '5s'")
+        .spawn()
+        .await;
     let waiting = hang(&gateway, &web).await;
     let begun = Instant::now();
     for serial in 0..10 {
@@ -120,7 +124,7 @@ async fn a_responder_that_hangs_leaves_room_for_the_questions_of_others() {
 #[tokio::test]
 async fn the_deadline_is_kept_and_a_late_answer_is_of_use_to_the_next() {
     let (echo, web) = (Echo::start().await.unwrap(), responder().await);
-    let gateway = describe(&echo, "require", "deadline = '300ms'")
+    let gateway = describe(&echo, "require", "mode = 'hard'\ndeadline = '300ms'")
         .spawn()
         .await;
     let late = leaf(1, &web.url("/late"));
@@ -141,4 +145,32 @@ async fn the_deadline_is_kept_and_a_late_answer_is_of_use_to_the_next() {
     })
     .await;
     assert_eq!(web.count("/late"), 1);
+}
+
+#[tokio::test]
+async fn when_a_responder_goes_hard_ends_standing_connections_with_the_answer_and_soft_does_not() {
+    let (echo, web) = (Echo::start().await.unwrap(), responder().await);
+    let start = async |mode| {
+        let toml = format!("mode = '{mode}'\nrefresh = '2s'\n[timeouts]\nrevoked = '100ms'");
+        describe(&echo, "require", &toml).spawn().await
+    };
+    let (hard, soft) = (start("hard").await, start("soft").await);
+    let client = Client::new().certificate(&leaf(1, &web.url("/good")));
+    let mut on_hard = client.connect(hard.address()).await.unwrap();
+    let mut on_soft = client.connect(soft.address()).await.unwrap();
+    assert_eq!(on_hard.get("/").await.unwrap().status, 200);
+    assert_eq!(on_soft.get("/").await.unwrap().status, 200);
+    web.put("/good", b"nonsense".to_vec());
+    let line = hard.wait_for_refusal("CLIENT_CERT_OCSP_UNAVAILABLE").await;
+    assert_eq!(line["client.port"], on_hard.tls.port);
+    until("the connection ends", async || {
+        on_hard.has_ended().then_some(())
+    })
+    .await;
+    let passes = "portcullis_ocsp_soft_passes_total{bundle=\"clients\"}";
+    until("the other one passes, and is counted", async || {
+        (soft.metric(passes).await >= 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(on_soft.get("/").await.unwrap().status, 200);
 }

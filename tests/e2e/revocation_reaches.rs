@@ -74,7 +74,7 @@ impl Victim {
     }
 
     /// Waits until nothing of it is left. The downloads are cut, not ended; HTTP/2 gets a GOAWAY.
-    async fn is_cut(self) {
+    async fn ends_cut(self) {
         for (_, download) in self.busy {
             let end = download.end().await;
             assert!(end.is_err(), "cut, and not as if it were whole: {end:?}");
@@ -158,13 +158,17 @@ impl Others {
     }
 }
 
-/// Does `cause`, and asserts that the victim, and nobody else, is cut in time, for this reason.
-async fn assert_reached(gateway: &Gateway, leaf: &Leaf, reason: &str, cause: impl AsyncFnOnce()) {
+/// Does `cause`, which tells when it happened, and asserts that the victim, and nobody else, is cut in time, for this reason.
+async fn assert_reached(
+    gateway: &Gateway,
+    leaf: &Leaf,
+    reason: &str,
+    cause: impl AsyncFnOnce() -> Instant,
+) {
     let others = Others::come(gateway).await;
     let victim = Victim::come(gateway, leaf).await;
     assert!(victim.stands());
-    let begun = Instant::now();
-    cause().await;
+    let begun = cause().await;
     let line = gateway.wait_for_refusal(reason).await;
     let told = begun.elapsed();
     // Counted by the gateway: to the client the last bytes come out of the kernel for a while.
@@ -178,7 +182,7 @@ async fn assert_reached(gateway: &Gateway, leaf: &Leaf, reason: &str, cause: imp
         "{reason}: noticed after {told:?}, all cut after {took:?}"
     ));
     assert!(took - told < CUT, "{reason}: {took:?}");
-    victim.is_cut().await;
+    victim.ends_cut().await;
     let detail = line["detail"].as_str().unwrap();
     assert!(detail.contains("the connection ends"), "{line}");
     others.lose_nothing().await;
@@ -211,6 +215,7 @@ async fn a_new_list_reaches_standing_connections() {
         async || {
             fs::write(&draft, signed(&List::new(2).revoke(VICTIM))).unwrap();
             fs::rename(&draft, &file).unwrap();
+            Instant::now()
         },
     )
     .await;
@@ -228,7 +233,15 @@ async fn an_answer_that_turns_to_revoked_reaches_standing_connections() {
     let gateway = describe(&echo, client_ca(), &ocsp).spawn().await;
     let reason = "CLIENT_CERT_REVOKED_OCSP";
     assert_reached(&gateway, &leaf(VICTIM), reason, async || {
+        // Also who asks for nothing is asked about for as long as it is there.
+        let name = "portcullis_ocsp_questions_total{bundle=\"clients\"}";
+        let often = 4.0 * (OTHERS + 1) as f64;
+        until("everybody was asked about four times", async || {
+            (gateway.metric(name).await >= often).then_some(())
+        })
+        .await;
         responder.set(VICTIM, Standing::Revoked);
+        Instant::now()
     })
     .await;
 }
@@ -239,7 +252,9 @@ async fn the_deny_list_reaches_standing_connections() {
     let gateway = describe(&echo, client_ca(), "").spawn().await;
     assert_reached(&gateway, &leaf(VICTIM), "CLIENT_CERT_DENIED", async || {
         let id = format!("spiffe://test.portcullis/{VICTIM}");
+        let begun = Instant::now();
         gateway.ask(&["deny", "add", &id]).await;
+        begun
     })
     .await;
 }
@@ -255,7 +270,9 @@ async fn a_reload_without_their_ca_reaches_standing_connections() {
     let partner = pki::Client::new("partner").issued_by(&partners).unwrap();
     assert_reached(&gateway, &partner, "CLIENT_CERT_UNKNOWN_CA", async || {
         fs::write(&bundle, client_ca().pem()).unwrap();
+        let begun = Instant::now();
         gateway.reload().await.unwrap();
+        begun
     })
     .await;
 }
@@ -267,5 +284,8 @@ async fn the_end_of_a_certificate_reaches_its_standing_connections() {
     let short = Validity::For(Duration::from_secs(8));
     let client = pki::Client::new("short").serial(VICTIM).validity(short);
     let short = client.issued_by(client_ca()).unwrap();
-    assert_reached(&gateway, &short, "CLIENT_CERT_EXPIRED", async || {}).await;
+    assert_reached(&gateway, &short, "CLIENT_CERT_EXPIRED", async || {
+        Instant::now()
+    })
+    .await;
 }
