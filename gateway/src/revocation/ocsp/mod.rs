@@ -126,6 +126,20 @@ impl OcspCache {
         Some(known)
     }
 
+    /// [`Self::cached`] for people: counts nothing, and keeps nothing in memory for longer.
+    pub fn peek(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<Verdict> {
+        let memory = self.memory();
+        let known = memory.get(&cert_id(certificate));
+        let known = known.filter(|known| seconds(now) <= known.until);
+        known.map(|known| known.verdict.clone())
+    }
+
+    /// The responder that is asked about a certificate.
+    pub fn responder_of<'a>(&'a self, certificate: &PathCert<'a>) -> Option<&'a str> {
+        let configured = self.settings.responder.as_deref();
+        configured.or(certificate.responder())
+    }
+
     fn known(&self, id: &[u8], now: i64) -> Option<Verdict> {
         let mut memory = self.memory();
         let known = memory.ask(id, now).filter(|known| now <= known.until)?;
@@ -137,12 +151,7 @@ impl OcspCache {
         if let Some(known) = self.cached(certificate, now) {
             return known;
         }
-        let address = self
-            .settings
-            .responder
-            .as_deref()
-            .or(certificate.responder());
-        let Some(address) = address else {
+        let Some(address) = self.responder_of(certificate) else {
             return Verdict::Unavailable("the certificate names no responder, nor does the bundle");
         };
         let question = Question {
@@ -168,6 +177,19 @@ impl OcspCache {
     /// # Errors
     /// "Revoked" in any mode but `off`; anything but "good" in the mode `hard`.
     pub fn judge(&self, verdict: &Verdict) -> Result<(), Refused> {
+        self.would_pass(verdict)?;
+        let soft = self.settings.mode == OcspMode::Soft;
+        if soft && *verdict != Verdict::Good {
+            self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// [`Self::judge`] for people: counts nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn would_pass(&self, verdict: &Verdict) -> Result<(), Refused> {
         let (reason, detail) = match verdict {
             _ if self.settings.mode == OcspMode::Off => return Ok(()),
             Verdict::Good => return Ok(()),
@@ -179,10 +201,7 @@ impl OcspCache {
                     super::reason_word(*reason)
                 ),
             ),
-            _ if self.settings.mode == OcspMode::Soft => {
-                self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
+            _ if self.settings.mode == OcspMode::Soft => return Ok(()),
             Verdict::Unknown => (
                 Reason::ClientCertOcspUnknown,
                 "the responder does not know the certificate".to_owned(),
