@@ -58,9 +58,12 @@ impl<'a> CanonicalPath<'a> {
     /// Whether this path is `prefix` or lies below it, by whole segments. "" matches every path but
     /// `*`, which lies nowhere.
     pub fn is_below(&self, prefix: &str) -> bool {
-        self.0
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        // `*` has no segments, and is no less a path that a rule for everything is about.
+        prefix.is_empty()
+            || self
+                .0
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -192,6 +195,8 @@ mod tests {
         let path = CanonicalPath::parse("/orders/1").unwrap();
         assert!(path.is_below("/orders") && path.is_below("") && path.is_below("/orders/1"));
         assert!(!path.is_below("/order") && !path.is_below("/orders/1/2"));
+        let asterisk = CanonicalPath::parse("*").unwrap();
+        assert!(asterisk.is_below("") && !asterisk.is_below("/orders"));
     }
 
     /// A careless upstream: decodes twice, reads `\\` as `/` and `;...` as nothing, then walks the segments.

@@ -201,8 +201,11 @@ impl Crl {
         }
         let authentic = self.verify(spki).is_ok();
         self.keys.rcu(|keys| {
-            let kept = keys.len().min(KEYS_MAX - 1);
-            let mut keys: Vec<_> = keys[keys.len() - kept..].to_vec();
+            // Several clients may bring the same new key at once.
+            let mut keys = Vec::clone(keys);
+            keys.retain(|(key, _)| **key != *spki);
+            let surplus = (keys.len() + 1).saturating_sub(KEYS_MAX);
+            keys.drain(..surplus);
             keys.push((spki.into(), authentic));
             keys
         });

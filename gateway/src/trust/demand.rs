@@ -336,3 +336,6 @@ impl Met {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,8 @@ fn an_answer_with_any_byte_missing_or_any_bit_flipped_is_never_believed() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read(&bytes, None);
