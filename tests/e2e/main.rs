@@ -13,6 +13,7 @@ mod admission;
 mod authorization;
 mod client_cert;
 mod client_cert_modes;
+mod explain;
 mod forwarded_headers;
 mod full_handshakes;
 mod identity_headers;
