@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// What each flaw ends in. RSA with 1,024 bits is not here: our client cannot even use such a key.
-const MATRIX: [(Flaw, Alert, &str); 13] = [
+pub(crate) const MATRIX: [(Flaw, Alert, &str); 13] = [
     (
         Flaw::Expired,
         Alert::CertificateExpired,
