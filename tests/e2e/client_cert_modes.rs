@@ -194,6 +194,13 @@ async fn a_route_verifies_what_an_unverified_site_let_in() {
             if status == 403 {
                 assert_eq!(gateway.refusal_of(answer.port).await["reason"], reason);
             }
+            for (path, verified) in [("/", false), ("/admin", status == 200)] {
+                let of_this = |line: &serde_json::Value| {
+                    line["client.port"] == answer.port && line["url.path"] == path
+                };
+                let line = gateway.wait_for_access(of_this).await;
+                assert_eq!(line["tls.client.verified"], verified, "{line}");
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use super::client::{Caller, Client, View};
 use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
 use super::worker::Worker;
+use crate::identity::ClientIdentity;
 use crate::path::CanonicalPath;
 use crate::policy::{Denied, Permit, RequestFacts};
 use crate::reason::Reason;
@@ -66,13 +67,11 @@ pub(super) async fn answer(
     let Some(host) = host else {
         return recorder.refuse(Reason::RequestMalformed, None);
     };
+    note(worker, recorder.record(), (caller, &permit, &target));
     let told = match caller.headers.tell(client, (&view, caller), &target).await {
         Ok(told) => told,
         Err(untold) => {
-            let record = recorder.record();
-            record.request_id = worker.ids.request_id().into();
-            record.rule = Some(Arc::clone(permit.rule()));
-            record.upstream = Some(Arc::clone(&target.name));
+            recorder.record().request_id = worker.ids.request_id().into();
             return recorder.refuse(untold.reason, Some(&untold.detail));
         }
     };
@@ -96,18 +95,30 @@ pub(super) async fn answer(
     let record = recorder.record();
     record.request_id = ids.request;
     record.trace_id = ids.trace;
-    record.rule = Some(Arc::clone(permit.rule()));
-    record.shadows = permit.shadows().to_vec();
-    for rule in permit.shadows() {
-        worker.shared.metrics.shadow_denied(rule);
-    }
-    record.upstream = Some(Arc::clone(&target.name));
     match worker.upstreams.send(permit, &target, parts, body).await {
         Ok((mut head, body)) => {
             prepare_response(&mut head.headers);
             recorder.answer(head.status, head.headers, body)
         }
         Err(error) => recorder.refuse(error.reason(), Some(&error.to_string())),
+    }
+}
+
+/// Tells the record what was decided.
+fn note(
+    worker: &Worker,
+    record: &mut RequestRecord,
+    (caller, permit, target): (&Caller, &Permit, &Target),
+) {
+    record.rule = Some(Arc::clone(permit.rule()));
+    record.shadows = permit.shadows().to_vec();
+    for rule in permit.shadows() {
+        worker.shared.metrics.shadow_denied(rule);
+    }
+    record.upstream = Some(Arc::clone(&target.name));
+    // A route may have verified what the handshake did not.
+    if let ClientIdentity::Unverified(_) = record.connection.identity {
+        record.identity = Some(caller.identity.clone());
     }
 }
 
@@ -257,6 +268,7 @@ impl From<&Refused> for Stopped {
 fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> Box<RequestRecord> {
     Box::new(RequestRecord {
         connection: Rc::clone(&client.facts),
+        identity: None,
         request_id: Box::default(),
         trace_id: Box::default(),
         method: parts.method.clone(),

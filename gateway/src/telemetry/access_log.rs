@@ -37,6 +37,8 @@ pub struct ConnectionFacts {
 pub struct RequestRecord {
     /// The connection it came over.
     pub connection: Rc<ConnectionFacts>,
+    /// Who the client is to the route, where that is more than the handshake proved.
+    pub identity: Option<ClientIdentity>,
     /// Request id as sent upstream.
     pub request_id: Box<str>,
     /// W3C trace id, 32 hex digits.
@@ -178,7 +180,7 @@ impl Serialize for RequestRecord {
             tls_cipher: connection.tls_cipher,
             tls_curve: connection.tls_curve,
             tls_resumed: connection.tls_resumed,
-            client: Client::of(&connection.identity),
+            client: Client::of(self.identity.as_ref().unwrap_or(&connection.identity)),
             listener: &connection.listener,
             site: &connection.site,
             rule: self.rule.as_deref(),

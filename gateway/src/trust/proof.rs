@@ -52,6 +52,11 @@ impl Proof {
         self.not_after.min(self.status_until)
     }
 
+    /// Intermediates between the client's certificate and the anchor.
+    pub fn depth(&self) -> usize {
+        self.path.len() - 1
+    }
+
     /// Whether an OCSP answer is wanted and was not there yet: see [`super::Demand::settle`].
     pub fn is_pending(&self) -> bool {
         self.pending

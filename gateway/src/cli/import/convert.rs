@@ -46,11 +46,29 @@ pub(super) struct Converter<'a> {
 }
 
 impl Converter<'_> {
+    /// The rules of a policy; what is no list of them cannot be said.
+    pub(super) fn rules(&mut self, rules: Option<&Node>) -> Vec<Ours> {
+        match rules {
+            None => Vec::new(),
+            Some(rules) if rules.is_list() => {
+                let rules = rules.items().iter();
+                rules.flat_map(|rule| self.rule(rule)).collect()
+            }
+            Some(other) => {
+                self.unsayable(vec![Ours::default()], other.line, "rules without a list")
+            }
+        }
+    }
+
     /// One rule becomes a rule for each pair of source and operation.
-    pub(super) fn rule(&mut self, rule: &Node) -> Vec<Ours> {
+    fn rule(&mut self, rule: &Node) -> Vec<Ours> {
         let mut all = vec![Ours::default()];
+        if !rule.is_map() {
+            return self.unsayable(all, rule.line, "a rule without fields");
+        }
         for (key, line, part) in rule.entries() {
             all = match key.as_str() {
+                "from" | "to" | "when" if !part.is_list() => self.unsayable(all, *line, key),
                 "from" => self.each(all, part, "source"),
                 "to" => self.each(all, part, "operation"),
                 "when" => part
@@ -151,6 +169,14 @@ impl Converter<'_> {
     /// A condition on an attribute.
     fn when(&mut self, mut all: Vec<Ours>, item: &Node) -> Vec<Ours> {
         let key = item.get("key").and_then(Node::text).unwrap_or_default();
+        let readable = |(name, _, node): &(String, usize, Node)| match name.as_str() {
+            "key" => node.text().is_some(),
+            "values" | "notValues" => node.texts().is_some(),
+            _ => false,
+        };
+        if !item.entries().iter().all(readable) {
+            return self.unsayable(all, item.line, key);
+        }
         let header = key
             .strip_prefix("request.headers[")
             .and_then(|rest| rest.strip_suffix(']'))

@@ -36,8 +36,8 @@ pub(super) struct Istio {
     /// Files with Istio's resources; others in them are passed over.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The workload the gateway stands for: its labels and namespace, as in app=httpbin,ns=foo. Default: the
-    /// one the files speak of.
+    /// The workload the gateway stands for: its labels and namespace, as in app=httpbin,ns=foo, or what
+    /// targetRefs names, as in Gateway=edge,ns=foo. Default: the one the files speak of.
     #[arg(long)]
     workload: Option<String>,
     /// The port of the workload the gateway stands for.
@@ -254,16 +254,6 @@ impl Istio {
     }
 
     fn converted(&self, policy: &Resource, bound: Bound, losses: &mut Losses) -> Vec<Ours> {
-        if policy
-            .spec
-            .get("targetRefs")
-            .or(policy.spec.get("targetRef"))
-            .is_some()
-        {
-            let what =
-                "targetRefs is not carried over: the policy is taken to be about this workload";
-            losses.add(&policy.file, policy.line, what);
-        }
         let mut converter = Converter {
             file: &policy.file,
             namespace: &policy.scope.namespace,
@@ -272,12 +262,7 @@ impl Istio {
             bound,
             losses,
         };
-        let rules = policy
-            .spec
-            .get("rules")
-            .map(Node::items)
-            .unwrap_or_default();
-        rules.iter().flat_map(|rule| converter.rule(rule)).collect()
+        converter.rules(policy.spec.get("rules"))
     }
 }
 

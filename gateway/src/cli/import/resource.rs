@@ -61,7 +61,7 @@ impl Scope {
 }
 
 /// What every resource has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Resource {
     pub(super) name: String,
     pub(super) file: PathBuf,
@@ -107,7 +107,7 @@ impl Resources {
         let resource = Resource::new(file, document);
         match kind.as_str() {
             "PeerAuthentication" => self.peers.push(resource),
-            "AuthorizationPolicy" => self.policies.push(resource),
+            "AuthorizationPolicy" => self.policies.extend(resource.for_each_target()),
             kind => {
                 let what = format!("{kind} {} is not carried over", resource.name);
                 losses.add(file, resource.line, what);
@@ -149,6 +149,26 @@ impl Resource {
             dry_run: dry_run.as_deref() == Some("true"),
             spec: document.get("spec").cloned().unwrap_or(nothing),
         }
+    }
+
+    /// A policy for what `targetRefs` names: once for each, as if kind and name were a label.
+    fn for_each_target(self) -> Vec<Resource> {
+        let refs = match (self.spec.get("targetRefs"), self.spec.get("targetRef")) {
+            (None, None) => return vec![self],
+            (several, one) => several.map_or(one.into_iter().collect(), |refs| {
+                refs.items().iter().collect::<Vec<_>>()
+            }),
+        };
+        let word = |target: &Node, key: &str| {
+            let text = target.get(key).and_then(Node::text);
+            text.unwrap_or("unreadable").to_owned()
+        };
+        let of = |target: &&Node| {
+            let mut resource = self.clone();
+            resource.scope.labels = vec![(word(target, "kind"), word(target, "name"))];
+            resource
+        };
+        refs.iter().map(of).collect()
     }
 
     /// `namespace/name`.

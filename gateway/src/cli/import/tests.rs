@@ -86,6 +86,20 @@ fn what_cannot_be_said_never_allows_and_always_denies() {
         ),
         ("when: [{key: 'request.headers[a]', values: ['*x*']}]", 8),
         ("newKey: 1", 8),
+        // What Kubernetes would not take at all.
+        ("from: {source: {principals: ['*']}}", 8),
+        ("from: [{source: {principals: '*'}}]", 8),
+        ("from: [{sources: {principals: ['*']}}]", 8),
+        ("when: {key: source.ip}", 8),
+        (
+            "when: [{key: 'request.headers[a]', values: x, notValues: [y]}]",
+            8,
+        ),
+        (
+            "when: [{key: 'request.headers[a]', value: [x], notValues: [y]}]",
+            8,
+        ),
+        ("nothing", 8),
     ] {
         let rules = format!("  rules:\n  - {part}");
         let (page, losses) = import(&policy("p", &format!("spec:\n{rules}")), |_| {}).unwrap();
@@ -104,6 +118,22 @@ fn what_cannot_be_said_never_allows_and_always_denies() {
         }
         assert_eq!(losses.len(), 1, "{part}: {losses:?}");
     }
+}
+
+#[test]
+fn a_target_is_a_workload_of_its_own() {
+    let refs = "spec:\n  targetRefs:\n  - {kind: Gateway, group: gateway.networking.k8s.io, name: edge}\n  \
+                - {kind: Gateway, name: inner}\n  rules: [{}]";
+    let of = |workload: &str| {
+        let change = |istio: &mut Istio| istio.workload = Some(workload.to_owned());
+        import(&policy("p", refs), change).unwrap().0
+    };
+    assert!(of("Gateway=edge,ns=foo").contains("name = \"foo/p\""));
+    assert!(of("Gateway=inner,ns=foo").contains("name = \"foo/p\""));
+    assert!(!of("app=edge,ns=foo").contains("foo/p"));
+    assert!(!of("Gateway=edge,ns=bar").contains("foo/p"));
+    let (text, _) = import(&policy("p", refs), |_| {}).unwrap_err();
+    assert!(text.contains("--workload Gateway=edge,ns=foo"), "{text}");
 }
 
 #[test]

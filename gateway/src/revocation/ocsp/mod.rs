@@ -132,6 +132,20 @@ impl OcspCache {
         Some(known)
     }
 
+    /// [`Self::cached`] for people: counts nothing, and keeps nothing in memory for longer.
+    pub fn peek(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<Verdict> {
+        let memory = self.memory();
+        let known = memory.get(&cert_id(certificate));
+        let known = known.filter(|known| seconds(now) <= known.until);
+        known.map(|known| known.verdict.clone())
+    }
+
+    /// The responder that is asked about a certificate.
+    pub fn responder_of<'a>(&'a self, certificate: &PathCert<'a>) -> Option<&'a str> {
+        let configured = self.settings.responder.as_deref();
+        configured.or(certificate.responder())
+    }
+
     fn known(&self, id: &[u8], now: i64) -> Option<(Verdict, i64)> {
         let mut memory = self.memory();
         let known = memory.ask(id, now).filter(|known| now <= known.until)?;
@@ -170,8 +184,7 @@ impl OcspCache {
 
     /// `None` where nobody can be asked.
     fn question(&self, certificate: &PathCert<'_>) -> Option<Question> {
-        let configured = self.settings.responder.as_deref();
-        let address = configured.or(certificate.responder())?;
+        let address = self.responder_of(certificate)?;
         Some(Question {
             id: cert_id(certificate),
             address: address.to_owned(),
@@ -185,6 +198,19 @@ impl OcspCache {
     /// # Errors
     /// "Revoked" in any mode but `off`; anything but "good" in the mode `hard`.
     pub fn judge(&self, verdict: &Verdict) -> Result<(), Refused> {
+        self.would_pass(verdict)?;
+        let soft = self.settings.mode == OcspMode::Soft;
+        if soft && *verdict != Verdict::Good {
+            self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// [`Self::judge`] for people: counts nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn would_pass(&self, verdict: &Verdict) -> Result<(), Refused> {
         let (reason, detail) = match verdict {
             _ if self.settings.mode == OcspMode::Off => return Ok(()),
             Verdict::Good => return Ok(()),
@@ -196,10 +222,7 @@ impl OcspCache {
                     super::reason_word(*reason)
                 ),
             ),
-            _ if self.settings.mode == OcspMode::Soft => {
-                self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
+            _ if self.settings.mode == OcspMode::Soft => return Ok(()),
             Verdict::Unknown => (
                 Reason::ClientCertOcspUnknown,
                 "the responder does not know the certificate".to_owned(),
