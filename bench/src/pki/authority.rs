@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
-    SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, PublicKeyData, SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
 };
 use x509_parser::parse_x509_certificate;
 
@@ -57,6 +57,29 @@ impl Ca {
             permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
             excluded_subtrees: Vec::new(),
         });
+        self.sub_ca(params)
+    }
+
+    /// An intermediate that may certify only URIs with this host (RFC 5280 section 4.2.1.10), as SPIFFE authorities
+    /// do; at most 100 characters.
+    pub fn intermediate_for_uri_host(&self, name: &str, host: &str) -> anyhow::Result<Self> {
+        let mut params = ca_params(name, BasicConstraints::Unconstrained);
+        let length = u8::try_from(host.len()).context("a short host")?;
+        // SEQUENCE { [0] { SEQUENCE { [6] host } } }
+        let head = [
+            0x30,
+            length + 6,
+            0xa0,
+            length + 4,
+            0x30,
+            length + 2,
+            0x86,
+            length,
+        ];
+        let content = [&head[..], host.as_bytes()].concat();
+        let mut constraints = CustomExtension::from_oid_content(&[2, 5, 29, 30], content);
+        constraints.set_criticality(true);
+        params.custom_extensions.push(constraints);
         self.sub_ca(params)
     }
 

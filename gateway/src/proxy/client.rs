@@ -29,10 +29,13 @@ pub struct Client {
     open: Rc<Cell<usize>>,
     sending: RefCell<Vec<Weak<SendClock>>>,
     view: RefCell<Option<Rc<View>>>,
-    /// Until when the certificate is good as far as is known, seconds since the Unix epoch.
+    /// When the certificate, or what is known about it, runs out, seconds since the Unix epoch.
     good_until: Cell<i64>,
     farewell: Farewell,
 }
+
+/// How long a responder has, at least, before it is asked again about a client who is served already.
+const ASKING_SECONDS: i64 = 5;
 
 /// That a client has to leave: no new request is served, and those in progress have until a deadline.
 #[derive(Debug, Default)]
@@ -97,7 +100,7 @@ pub(super) struct Caller {
 impl Client {
     /// A connection whose handshake is complete.
     pub fn new(facts: ConnectionFacts, shown: Shown) -> Self {
-        let good_until = shown.proof().map_or(i64::MAX, |proof| proof.not_after());
+        let good_until = shown.proof().map_or(i64::MAX, |proof| proof.good_until());
         Self {
             facts: Rc::new(facts),
             shown,
@@ -192,7 +195,17 @@ impl Client {
             return; // The site asks for no certificates any more; routes decide for themselves.
         }
         match rules.handshake.met_by(&self.shown, now) {
-            Ok(met) => self.good_until.set(met.not_after.unwrap_or(i64::MAX)),
+            Ok(met) => {
+                let pending = met.proof.as_ref().is_some_and(|proof| proof.is_pending());
+                if pending {
+                    rules.handshake.ask_again(&self.shown);
+                }
+                let end = met.proof.map_or(i64::MAX, |proof| proof.good_until());
+                let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+                let soon = if pending { now + ASKING_SECONDS } else { end };
+                self.good_until
+                    .set(soon.min(met.not_after.unwrap_or(i64::MAX)));
+            }
             Err(refused) => self.dismiss(worker, &refused),
         }
     }

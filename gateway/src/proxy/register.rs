@@ -51,7 +51,8 @@ impl Register {
         if changed || round {
             self.round.set(Some(Instant::now()));
             due.clone_from(&clients);
-        } else {
+        } else if due.is_empty() {
+            // Not beside those who are left from the look before: they would be looked at twice.
             let past = |client: &&Weak<Client>| {
                 let client = client.upgrade();
                 client.is_some_and(|client| client.is_past(now) && !client.is_dismissed())

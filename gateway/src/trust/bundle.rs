@@ -283,6 +283,7 @@ impl Bundle {
             path: positions,
             not_after,
             pending: false,
+            status_until: i64::MAX,
             notes: Vec::new(),
         })
     }

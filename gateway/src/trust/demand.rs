@@ -297,6 +297,17 @@ impl Demand {
         Ok(())
     }
 
+    /// Has asked again about a client who is served already and whose OCSP answer ran out. What comes of it counts up
+    /// [`Self::epoch`] where it turns the client away.
+    pub fn ask_again(&self, shown: &Shown) {
+        for bundle in &self.bundles {
+            match shown.proof_of(bundle) {
+                Some(proof) if proof.pending => bundle.ask_again(&proof, &shown.chain),
+                _ => {}
+            }
+        }
+    }
+
     /// The first bundle that believes, or the most telling refusal: a bundle that does not know the CA says less than
     /// one that does.
     fn any(

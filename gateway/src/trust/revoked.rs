@@ -25,6 +25,7 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         (now, asker): (UnixTime, Asker),
     ) -> Result<(), Refused> {
+        (proof.pending, proof.status_until) = (false, i64::MAX);
         if self.crl.is_none() && self.ocsp.is_none() {
             return Ok(());
         }
@@ -37,16 +38,31 @@ impl Bundle {
         }
         if let (Some(ocsp), Some(leaf)) = (&self.ocsp, path.first()) {
             let known = match asker {
-                Asker::Client => ocsp.cached(leaf, now),
+                Asker::Client => ocsp.current(leaf, now),
                 Asker::Operator => ocsp.peek(leaf, now),
             };
-            match (known, asker) {
-                (Some(verdict), Asker::Client) => ocsp.judge(&verdict)?,
-                (Some(verdict), Asker::Operator) => ocsp.would_pass(&verdict)?,
-                (None, _) => proof.pending = true,
+            match known {
+                Some((verdict, until)) => {
+                    match asker {
+                        Asker::Client => ocsp.judge(&verdict)?,
+                        Asker::Operator => ocsp.would_pass(&verdict)?,
+                    }
+                    proof.status_until = until;
+                }
+                None => (proof.pending, proof.status_until) = (true, i64::MIN),
             }
         }
         Ok(())
+    }
+
+    /// Has the OCSP responder asked about a client who is served already.
+    pub(super) fn ask_again(&self, proof: &Proof, chain: &[CertificateDer<'_>]) {
+        let path = path_of(&proof.path, chain, &proof.anchor_key);
+        if let (Some(ocsp), Ok(path)) = (&self.ocsp, path)
+            && let Some(leaf) = path.first()
+        {
+            ocsp.ask_again(leaf);
+        }
     }
 
     /// Waits for the OCSP answer about a proven client, at most its deadline.
@@ -74,7 +90,8 @@ impl Bundle {
         now: UnixTime,
     ) -> Option<Verdict> {
         let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
-        self.ocsp.as_ref()?.peek(path.first()?, now)
+        let known = self.ocsp.as_ref()?.peek(path.first()?, now)?;
+        Some(known.0)
     }
 
     /// The OCSP responder that is asked about a proven client.
