@@ -24,6 +24,7 @@ mod policy_test;
 mod refusals_client_cert;
 mod refusals_handshake;
 mod refusals_request;
+mod rollout;
 mod server_names;
 mod tls_policy;
 mod trust_bundles;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
-    SanType, SubjectPublicKeyInfo,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, PublicKeyData, SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
 };
+use x509_parser::parse_x509_certificate;
 
 use super::client::named;
 use super::{Leaf, Validity};
@@ -37,6 +38,13 @@ impl Ca {
         self.sub_ca(ca_params(name, BasicConstraints::Unconstrained))
     }
 
+    /// An intermediate with this serial number, for tests of revocation.
+    pub fn intermediate_numbered(&self, name: &str, serial: u64) -> anyhow::Result<Self> {
+        let mut params = ca_params(name, BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(serial));
+        self.sub_ca(params)
+    }
+
     /// An intermediate that allows this many intermediates below it (RFC 5280 section 4.2.1.9).
     pub fn intermediate_with_path_length(&self, name: &str, below: u8) -> anyhow::Result<Self> {
         self.sub_ca(ca_params(name, BasicConstraints::Constrained(below)))
@@ -49,6 +57,29 @@ impl Ca {
             permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
             excluded_subtrees: Vec::new(),
         });
+        self.sub_ca(params)
+    }
+
+    /// An intermediate that may certify only URIs with this host (RFC 5280 section 4.2.1.10), as SPIFFE authorities
+    /// do; at most 100 characters.
+    pub fn intermediate_for_uri_host(&self, name: &str, host: &str) -> anyhow::Result<Self> {
+        let mut params = ca_params(name, BasicConstraints::Unconstrained);
+        let length = u8::try_from(host.len()).context("a short host")?;
+        // SEQUENCE { [0] { SEQUENCE { [6] host } } }
+        let head = [
+            0x30,
+            length + 6,
+            0xa0,
+            length + 4,
+            0x30,
+            length + 2,
+            0x86,
+            length,
+        ];
+        let content = [&head[..], host.as_bytes()].concat();
+        let mut constraints = CustomExtension::from_oid_content(&[2, 5, 29, 30], content);
+        constraints.set_criticality(true);
+        params.custom_extensions.push(constraints);
         self.sub_ca(params)
     }
 
@@ -113,9 +144,22 @@ impl Ca {
         }
     }
 
-    /// The key, for what only the `openssl` program can sign.
-    pub(super) fn key_pem(&self) -> String {
+    /// The key as PKCS#8 PEM, for what only another program can sign.
+    pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
+    }
+
+    /// Signs bytes.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Ok(self.issuer.key().sign(bytes)?)
+    }
+
+    /// Its name in DER.
+    pub(super) fn name(&self) -> anyhow::Result<Vec<u8>> {
+        let der = super::certificate_der(self.pem())?;
+        let (_, certificate) = parse_x509_certificate(&der)
+            .map_err(|error| anyhow!("read the certificate: {error}"))?;
+        Ok(certificate.subject().as_raw().to_vec())
     }
 
     fn sub_ca(&self, params: CertificateParams) -> anyhow::Result<Self> {

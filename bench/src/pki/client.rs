@@ -3,11 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SanType,
-    SerialNumber,
+    CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
 };
 
+use super::der::{SEQUENCE, context, wrap};
 use super::{Ca, Leaf};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,6 +50,8 @@ pub enum Usage {
     ServerOnly,
     /// No extended key usage at all.
     Unsaid,
+    /// `OCSPSigning`: a responder's, not a client's.
+    OcspSigning,
 }
 
 /// The kind of key a client has.
@@ -71,7 +74,16 @@ pub struct Client {
     usage: Usage,
     key: KeyKind,
     serial: Option<u64>,
+    /// Where its issuer's list is.
+    list: Option<String>,
+    /// Where its status is told.
+    responder: Option<String>,
 }
+
+/// Authority information access (RFC 5280, section 4.2.2.1).
+const AIA: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
+/// The access method `id-ad-ocsp` in DER.
+const ACCESS_OCSP: &[u8] = b"\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01";
 
 impl Client {
     /// A valid P-256 client with this subject common name and nothing else.
@@ -83,6 +95,8 @@ impl Client {
             usage: Usage::Client,
             key: KeyKind::P256,
             serial: None,
+            list: None,
+            responder: None,
         }
     }
 
@@ -126,6 +140,20 @@ impl Client {
         self
     }
 
+    /// Names the address of its issuer's revocation list (CRL distribution point).
+    #[must_use]
+    pub fn list_at(mut self, address: &str) -> Self {
+        self.list = Some(address.to_owned());
+        self
+    }
+
+    /// Names the address of its issuer's OCSP responder.
+    #[must_use]
+    pub fn responder_at(mut self, address: &str) -> Self {
+        self.responder = Some(address.to_owned());
+        self
+    }
+
     /// Makes a key and has it certified.
     pub fn issued_by(&self, ca: &Ca) -> anyhow::Result<Leaf> {
         let key = self.generate_key()?;
@@ -149,8 +177,19 @@ impl Client {
             Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Usage::ServerOnly => vec![ExtendedKeyUsagePurpose::ServerAuth],
             Usage::Unsaid => Vec::new(),
+            Usage::OcspSigning => vec![ExtendedKeyUsagePurpose::OcspSigning],
         };
         params.use_authority_key_identifier_extension = true;
+        let points = self.list.iter().map(|address| CrlDistributionPoint {
+            uris: vec![address.clone()],
+        });
+        params.crl_distribution_points = points.collect();
+        if let Some(address) = &self.responder {
+            let location = wrap(context(6), &[address.as_bytes()]);
+            let access = wrap(SEQUENCE, &[&wrap(SEQUENCE, &[ACCESS_OCSP, &location])]);
+            let extension = CustomExtension::from_oid_content(AIA, access);
+            params.custom_extensions.push(extension);
+        }
         self.validity.apply(&mut params);
         params
     }

@@ -37,6 +37,8 @@ pub enum Flaw {
     PathLength,
     /// Its CA may not certify this DNS name.
     NameConstraint,
+    /// Its CA may certify only such URIs as it has, in a form of constraint that few verifiers decide.
+    UriConstraint,
     /// There are ten intermediates between it and the root.
     TenDeep,
     /// It has 3,000 names: too much for a handshake message of the gateway.
@@ -45,7 +47,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// Every flaw.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Expired,
         Self::NotYetValid,
         Self::WrongUsage,
@@ -58,6 +60,7 @@ impl Flaw {
         Self::IsCa,
         Self::PathLength,
         Self::NameConstraint,
+        Self::UriConstraint,
         Self::TenDeep,
         Self::ManyNames,
     ];
@@ -83,6 +86,13 @@ impl Flaw {
             Self::NameConstraint => {
                 let bound = ca.intermediate_for_domain("Portcullis bound", "allowed.example")?;
                 client.dns("client.elsewhere.example")?.issued_by(&bound)
+            }
+            Self::UriConstraint => {
+                let bound =
+                    ca.intermediate_for_uri_host("Portcullis workloads", "allowed.example")?;
+                client
+                    .uri("spiffe://allowed.example/orders")?
+                    .issued_by(&bound)
             }
             Self::TenDeep => {
                 let mut deep = ca.intermediate("Portcullis 1")?;

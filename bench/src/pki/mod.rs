@@ -4,24 +4,30 @@
 //! Every key made here is throw-away. Server keys are not made here: they live in a token, and a
 //! [`Ca`] certifies their public part.
 
+mod answer;
 mod authority;
 mod client;
+mod der;
 mod flaw;
+mod list;
 mod openssl;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::parse_x509_certificate;
 
+pub use answer::{Answer, Standing, serial_asked};
 pub use authority::Ca;
 pub use client::{Client, KeyKind, Usage, Validity};
 pub use flaw::Flaw;
+pub use list::{List, Scope};
 
 /// A leaf certificate, the certificates between it and its root, and its key.
 #[derive(Clone)]
@@ -35,6 +41,12 @@ impl Leaf {
     /// The chain as one PEM text, leaf first.
     pub fn chain_pem(&self) -> String {
         self.chain.concat()
+    }
+
+    /// The leaf alone as PEM.
+    pub fn leaf_pem(&self) -> &str {
+        // A leaf is never without its own certificate.
+        self.chain.first().map_or("", String::as_str)
     }
 
     /// The key as PKCS#8 PEM.
@@ -106,6 +118,13 @@ fn write_with_mode(path: &Path, content: &str, mode: u32) -> anyhow::Result<()> 
         file.write_all(content.as_bytes())
     };
     write().with_context(|| format!("write {}", path.display()))
+}
+
+/// Seconds since the Unix epoch, some away from now.
+fn seconds_from_now(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    i64::try_from(now).unwrap_or_default() + seconds
 }
 
 fn certificate_der(pem: &str) -> anyhow::Result<CertificateDer<'static>> {

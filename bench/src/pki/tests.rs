@@ -161,3 +161,47 @@ fn keys_are_readable_by_their_owner_alone() {
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn lists_and_answers_are_read_by_openssl() {
+    let root = Ca::root(NAME).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_file(&path("root.pem"), root.pem()).unwrap();
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.args(arguments.split_whitespace());
+        let output = command.current_dir(folder.path()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let list = List::new(7).revoke_for(0x1234_u64, 6).delta_of(5);
+    let list = list.scope(Scope::Users).signed_by(&root).unwrap();
+    fs::write(path("list"), list).unwrap();
+    let said = openssl("crl -inform DER -in list -CAfile root.pem -noout -text");
+    for word in [
+        "verify OK",
+        "1234",
+        "Certificate Hold",
+        "Delta CRL",
+        "Only User",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let leaf = Client::new("leaf")
+        .serial(0xabcdef)
+        .responder_at("http://127.0.0.1:1/");
+    let leaf = leaf.issued_by(&root).unwrap();
+    write_file(&path("leaf.pem"), &leaf.chain_pem()).unwrap();
+    openssl("ocsp -issuer root.pem -cert leaf.pem -reqout question -no_nonce");
+    let question = fs::read(path("question")).unwrap();
+    assert_eq!(serial_asked(&question), Some(0x00ab_cdef));
+    let answer = Answer::new(Standing::Revoked).signed_by(&root, &question);
+    fs::write(path("answer"), answer.unwrap()).unwrap();
+    let said = openssl("ocsp -issuer root.pem -cert leaf.pem -respin answer -CAfile root.pem");
+    assert!(
+        said.contains("verify OK") && said.contains("leaf.pem: revoked"),
+        "{said}"
+    );
+    assert!(openssl("x509 -in leaf.pem -noout -ocsp_uri").contains("http://127.0.0.1:1/"));
+}

@@ -282,3 +282,6 @@ impl Met {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

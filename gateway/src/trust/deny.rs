@@ -3,7 +3,8 @@
 //! Part of the list is in the configuration and changes with a reload; the other part is the administrator's, changes
 //! at once, and outlives a restart in a file of the state directory.
 
-use std::collections::{HashMap, HashSet};
+mod index;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use portcullis_config::{Deny, parse_serial, parse_sha256, parse_spiffe};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Identity, hex, spiffe_matches};
+use self::index::Index;
+use crate::identity::{Identity, hex};
 use crate::reason::Reason;
 use crate::revocation::Refused;
 
@@ -61,15 +63,6 @@ pub enum DenyKind {
     Serial,
     /// SPIFFE ID, or a pattern of one.
     Spiffe,
-}
-
-/// For lookups. Values are `until`.
-#[derive(Debug, Default)]
-struct Index {
-    sha256: HashMap<[u8; 32], Option<u64>>,
-    serial: HashMap<String, Option<u64>>,
-    spiffe: HashMap<String, Option<u64>>,
-    patterns: Vec<(String, Option<u64>)>,
 }
 
 /// Why an entry cannot be taken, or the list not be kept.
@@ -248,70 +241,6 @@ impl DenyList {
     }
 }
 
-impl Index {
-    fn new(parts: &Parts) -> Self {
-        let mut index = Self::default();
-        for sum in &parts.configured.sha256 {
-            index.sha256.insert(*sum, None);
-        }
-        for serial in &parts.configured.serial {
-            index.serial.insert(serial.clone(), None);
-        }
-        for id in &parts.configured.spiffe {
-            index.add_spiffe(id, None);
-        }
-        for entry in &parts.added {
-            match entry.kind {
-                DenyKind::Sha256 => {
-                    if let Ok(sum) = parse_sha256(&entry.value) {
-                        index.sha256.entry(sum).or_insert(entry.until);
-                    }
-                }
-                DenyKind::Serial => {
-                    index
-                        .serial
-                        .entry(entry.value.clone())
-                        .or_insert(entry.until);
-                }
-                DenyKind::Spiffe => index.add_spiffe(&entry.value, entry.until),
-            }
-        }
-        index
-    }
-
-    fn add_spiffe(&mut self, id: &str, until: Option<u64>) {
-        if id.ends_with('*') {
-            self.patterns.push((id.to_owned(), until));
-        } else {
-            self.spiffe.entry(id.to_owned()).or_insert(until);
-        }
-    }
-
-    /// The entry that denies, in words.
-    fn find(&self, identity: &Identity, now: u64) -> Option<String> {
-        let holds = |until: &&Option<u64>| until.is_none_or(|until| now < until);
-        if self.sha256.get(&identity.sha256).filter(holds).is_some() {
-            return Some(format!("sha256 {}", identity.sha256_hex()));
-        }
-        if self.serial.get(&identity.serial).filter(holds).is_some() {
-            return Some(format!("serial {}", identity.serial));
-        }
-        // Every URI counts: a second one must not hide the first.
-        let ids: HashSet<&str> = identity.uris.iter().map(String::as_str).collect();
-        if let Some(id) = ids
-            .iter()
-            .find(|id| self.spiffe.get(**id).filter(holds).is_some())
-        {
-            return Some(format!("spiffe {id}"));
-        }
-        let matching = |(pattern, until): &&(String, Option<u64>)| {
-            holds(&until) && ids.iter().any(|id| spiffe_matches(pattern, id))
-        };
-        let (pattern, _) = self.patterns.iter().find(matching)?;
-        Some(format!("spiffe {pattern}"))
-    }
-}
-
 fn read(path: &Path) -> Result<Vec<DenyEntry>, DenyError> {
     let failed = |error| DenyError::File(path.to_owned(), error);
     match std::fs::read(path) {
@@ -339,80 +268,4 @@ fn write(path: &Path, entries: &[DenyEntry]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn client(spiffe: &str) -> Identity {
-        Identity {
-            uris: vec![spiffe.to_owned()],
-            serial: "ab".to_owned(),
-            sha256: [7; 32],
-            ..Identity::default()
-        }
-    }
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
-
-    fn denied(list: &DenyList, client: &Identity, now: u64) -> bool {
-        match list.check(client, at(now)) {
-            Ok(()) => false,
-            Err(refused) => refused.reason == Reason::ClientCertDenied,
-        }
-    }
-
-    #[test]
-    fn each_kind_of_entry_denies_and_others_pass() {
-        for text in ["spiffe://td/a", "spiffe://td/**", "00:AB", &"07".repeat(32)] {
-            let list = DenyList::open(&Deny::default(), None).unwrap();
-            assert!(!denied(&list, &client("spiffe://td/a"), 0));
-            list.add(DenyEntry::parse(text, None).unwrap()).unwrap();
-            assert!(denied(&list, &client("spiffe://td/a"), 0), "{text}");
-            let other = Identity {
-                uris: vec!["spiffe://other/a".to_owned()],
-                serial: "1ab".to_owned(),
-                ..Identity::default()
-            };
-            assert!(!denied(&list, &other, 0), "{text}");
-            assert_eq!(list.epoch(), 1);
-        }
-    }
-
-    #[test]
-    fn an_entry_ends_at_its_time_and_a_configured_one_does_not() {
-        let list = DenyList::open(&Deny::default(), None).unwrap();
-        list.add(DenyEntry::parse("ab", Some(100)).unwrap())
-            .unwrap();
-        assert!(denied(&list, &client("x"), 99) && !denied(&list, &client("x"), 100));
-        list.configure(&Deny {
-            serial: vec!["ab".to_owned()],
-            ..Deny::default()
-        });
-        assert!(denied(&list, &client("x"), 100));
-    }
-
-    #[test]
-    fn what_was_added_outlives_a_restart_and_a_broken_file_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || DenyList::open(&Deny::default(), Some(folder.path()));
-        let entry = DenyEntry::parse("spiffe://td/a", Some(1000)).unwrap();
-        open().unwrap().add(entry.clone()).unwrap();
-        let again = open().unwrap();
-        assert_eq!(again.added(), std::slice::from_ref(&entry));
-        assert!(denied(&again, &client("spiffe://td/a"), 5));
-        assert!(again.remove(&entry).unwrap() && !again.remove(&entry).unwrap());
-        assert!(open().unwrap().is_empty());
-        std::fs::write(folder.path().join("deny.json"), "[{").unwrap();
-        assert!(matches!(open(), Err(DenyError::File(..))));
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_refused() {
-        for text in ["", "orders", "spiffe://TD/a", "http://a", "xyz"] {
-            assert!(DenyEntry::parse(text, None).is_err(), "{text}");
-        }
-    }
-}
+mod tests;
