@@ -26,6 +26,7 @@ mod refusals_handshake;
 mod refusals_request;
 mod rollout;
 mod server_names;
+mod standing_requests;
 mod tls_policy;
 mod trust_bundles;
 

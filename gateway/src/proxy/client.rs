@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::identity_headers::IdentityHeaders;
 use super::worker::Worker;
 use crate::identity::ClientIdentity;
+use crate::path::CanonicalPath;
 use crate::policy::RoleSet;
+use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
@@ -29,6 +31,8 @@ pub struct Client {
     open: Rc<Cell<usize>>,
     sending: RefCell<Vec<Weak<SendClock>>>,
     view: RefCell<Option<Rc<View>>>,
+    /// What requests in progress rest on, where routes ask for more than the handshake did.
+    resting: RefCell<Vec<Weak<Resting>>>,
     /// Until when the certificate is good as far as is known, seconds since the Unix epoch.
     good_until: Cell<i64>,
     farewell: Farewell,
@@ -38,8 +42,13 @@ pub struct Client {
 #[derive(Debug, Default)]
 struct Farewell {
     by: Cell<Option<Instant>>,
+    reason: Cell<Option<Reason>>,
     bell: Notify,
 }
+
+/// The path a request in progress was admitted for: what its route asks must hold until it ends.
+#[derive(Debug)]
+pub(super) struct Resting(Box<str>);
 
 /// Since when a piece of an answer has been waiting for the client to take it.
 #[derive(Debug)]
@@ -104,6 +113,7 @@ impl Client {
             open: Rc::default(),
             sending: RefCell::default(),
             view: RefCell::new(None),
+            resting: RefCell::default(),
             good_until: Cell::new(good_until),
             farewell: Farewell::default(),
         }
@@ -154,6 +164,22 @@ impl Client {
         fresh
     }
 
+    /// Has what was asked of a request looked after until the returned value is dropped. `None` where its route asks
+    /// nothing that the handshake did not.
+    pub(super) fn rest_on(&self, view: &View, path: &str, caller: &Caller) -> Option<Rc<Resting>> {
+        let asks = view.rules().is_some_and(|rules| rules.demands.len() > 1);
+        if !asks || !self.can_be_revoked() {
+            return None;
+        }
+        let until = caller.not_after.unwrap_or(i64::MAX);
+        self.good_until.set(self.good_until.get().min(until));
+        let rests = Rc::new(Resting(path.into()));
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|other| other.strong_count() > 0);
+        resting.push(Rc::downgrade(&rests));
+        Some(rests)
+    }
+
     /// Waits for the OCSP answer that a demand of the site wants.
     pub(super) async fn settle(&self, view: &View, demand: usize) -> Result<(), Refused> {
         let Some(rules) = view.rules() else {
@@ -195,12 +221,37 @@ impl Client {
             Ok(met) => self.good_until.set(met.not_after.unwrap_or(i64::MAX)),
             Err(refused) => self.dismiss(worker, &refused),
         }
+        if !self.is_dismissed() {
+            match self.review_requests(rules, now) {
+                Ok(until) => self.good_until.set(self.good_until.get().min(until)),
+                Err(refused) => self.dismiss(worker, &refused),
+            }
+        }
+    }
+
+    /// Looks whether requests in progress may go on by what their routes ask now, and until when that holds.
+    fn review_requests(&self, rules: &SiteRules, now: UnixTime) -> Result<i64, Refused> {
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|rests| rests.strong_count() > 0);
+        let (mut looked_at, mut until) = (vec![false; rules.demands.len()], i64::MAX);
+        for rests in resting.iter().filter_map(Weak::upgrade) {
+            // It is the form that was decided on, which reads as itself.
+            let path = CanonicalPath::parse(&rests.0).ok();
+            let found = path.and_then(|path| rules.routes.find(&path));
+            let demand = found.map_or(0, |found| found.demand);
+            if !std::mem::replace(&mut looked_at[demand], true) {
+                let met = rules.demands[demand].met_by(&self.shown, now)?;
+                until = until.min(met.not_after.unwrap_or(i64::MAX));
+            }
+        }
+        Ok(until)
     }
 
     /// Tells the connection that it has to end.
     fn dismiss(&self, worker: &Worker, refused: &Refused) {
         let limit = worker.snapshot().timeouts.revoked;
         self.farewell.by.set(Some(Instant::now() + limit));
+        self.farewell.reason.set(Some(refused.reason));
         self.farewell.bell.notify_waiters();
         worker.shared.metrics.connections_dismissed.inc();
         let detail = match &*refused.detail {
@@ -222,6 +273,11 @@ impl Client {
     /// Whether the connection has to end.
     pub(super) fn is_dismissed(&self) -> bool {
         self.farewell.by.get().is_some()
+    }
+
+    /// Why the connection has to end, if it has to.
+    pub(super) fn dismissed_for(&self) -> Option<Reason> {
+        self.farewell.reason.get()
     }
 
     /// Waits until the connection has to end.
@@ -269,7 +325,7 @@ impl View {
     pub(super) fn caller(&self, client: &Client, demand: usize) -> Result<&Caller, &Refused> {
         let work_out = || {
             let rules = self.rules().ok_or_else(|| Refused {
-                reason: crate::reason::Reason::Misdirected,
+                reason: Reason::Misdirected,
                 detail: String::new(),
             })?;
             let Met {
