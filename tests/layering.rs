@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ground first. A room imports only from floors below its own; rooms of one floor do not know each other.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["reason"],
     &["identity", "path", "drain", "limit", "patience", "http1"],
     &["policy", "route", "telemetry", "identity_fields"],
@@ -20,6 +20,7 @@ const FLOORS: [&[&str]; 15] = [
     &["upstream"],
     &["tls"],
     &["snapshot"],
+    &["explain"],
     &["proxy"],
     &["admin"],
     &["connection"],
@@ -29,13 +30,14 @@ const FLOORS: [&[&str]; 15] = [
 ];
 
 /// Rooms that are plain functions (ARCHITECTURE, invariant 4), and what they must not name.
-const PLAIN: [&str; 6] = [
+const PLAIN: [&str; 7] = [
     "policy",
     "route",
     "identity",
     "identity_fields",
     "path",
     "http1",
+    "explain",
 ];
 const NOT_PLAIN: [&str; 6] = [
     "async ",

@@ -1,4 +1,5 @@
 //! Whether a client must show who it is.
+use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -60,12 +61,15 @@ pub struct ClientCert {
     /// Trust bundles; a certificate that is good for one of them is good. Never empty for `Accept` and
     /// `Require`, always for the others.
     pub trust: Vec<Arc<Trust>>,
+    /// Where the mode was written; empty where nothing was.
+    pub span: Range<usize>,
 }
 
 impl ClientCert {
     pub(crate) const IGNORE: ClientCert = ClientCert {
         mode: ClientCertMode::Ignore,
         trust: Vec::new(),
+        span: 0..0,
     };
 
     /// Whether both ask the same, wherever it was written.
@@ -168,6 +172,7 @@ impl RawClientCert {
         Some(ClientCert {
             mode: mode.value,
             trust,
+            span: mode.span,
         })
     }
 }

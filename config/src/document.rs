@@ -24,7 +24,7 @@ use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::RawUpstream;
 use crate::value::Number;
-use crate::{Config, Hsm, Located, Role, Rule, Timeouts, Upstream};
+use crate::{Config, Hsm, Located, Places, Role, Rule, Timeouts, Upstream};
 
 /// More data workers than any machine has cores.
 const WORKERS_MAX: usize = 1024;
@@ -145,6 +145,7 @@ impl RawConfig {
             log: self.log.unwrap_or_default().check(check),
             state_dir,
             workers: workers.and_then(NonZeroUsize::new),
+            places: Places::default(),
         })
     }
 }

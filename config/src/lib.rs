@@ -36,6 +36,7 @@ mod error;
 
 // And back.
 mod load;
+mod places;
 mod schema;
 mod secret;
 mod shape;
@@ -62,6 +63,7 @@ pub use hsm_ref::HsmRef;
 pub use limits::{Limits, Timeouts};
 pub use listener::{Listener, ListenerKind};
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
+pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
 pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
 pub use role::{Role, RoleMatch, parse_sha256, parse_spiffe};
@@ -73,6 +75,7 @@ pub use span::Located;
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
+pub use value::did_you_mean;
 
 /// The whole checked configuration.
 #[derive(Debug, Clone)]
@@ -111,6 +114,8 @@ pub struct Config {
     pub state_dir: Option<std::path::PathBuf>,
     /// Data workers (threads with their own accept loop); `None` means one per available core.
     pub workers: Option<std::num::NonZeroUsize>,
+    /// Lines of the files, for explanations.
+    pub places: Places,
 }
 
 #[cfg(test)]

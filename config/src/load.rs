@@ -209,7 +209,10 @@ impl Loader<'_> {
             .iter()
             .map(|diagnostic| self.sources.error(diagnostic));
         match (ConfigErrors::collect(errors), config) {
-            (None, Some(config)) => Ok((config, self.sources)),
+            (None, Some(mut config)) => {
+                config.places = self.sources.places();
+                Ok((config, self.sources))
+            }
             (Some(errors), _) => Err(errors),
             (None, None) => {
                 let error = self

@@ -1,4 +1,6 @@
 //! `[[rule]]`: who may do what. Nothing is allowed without a rule; deny wins.
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -52,6 +54,8 @@ pub struct Rule {
     pub not_from: Vec<IpNet>,
     /// Conditions on header fields, all of which must hold.
     pub headers: Vec<HeaderCondition>,
+    /// Where its table was written.
+    pub span: Range<usize>,
 }
 
 /// What a matching rule does.
@@ -162,6 +166,7 @@ impl RawRule {
             from: each(self.from, |text| address_block(check, text)),
             not_from: each(self.not_from, |text| address_block(check, text)),
             headers,
+            span: table.clone(),
         }
     }
 

@@ -1,4 +1,6 @@
 //! `[[role]]`: named groups of clients.
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -35,6 +37,8 @@ pub struct Role {
     pub policies: Vec<String>,
     /// SHA-256 of the leaf certificate (DER).
     pub sha256: Vec<[u8; 32]>,
+    /// Where its table was written.
+    pub span: Range<usize>,
 }
 
 /// How many of a role's patterns must match.
@@ -136,6 +140,7 @@ impl RawRole {
             }),
             sha256: patterns(check, self.sha256, parse_sha256),
             name: name?.value,
+            span: table.clone(),
         })
     }
 

@@ -1,4 +1,6 @@
 //! `[[site.route]]`: from a path to an upstream.
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,6 +20,8 @@ pub struct Route {
     pub upstream: usize,
     /// What it asks of clients beyond its site; `None` asks what the site asks.
     pub client_cert: Option<ClientCert>,
+    /// Where its path, or what stands for it, was written.
+    pub span: Range<usize>,
 }
 
 /// `[[site.route]]` as written.

@@ -321,6 +321,7 @@ fn routes(
             prefix: route.value.prefix,
             upstream,
             client_cert: route.value.client_cert,
+            span: route.span,
         })
     });
     finished.collect()

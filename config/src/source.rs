@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ConfigError, Excerpt, Related};
+use crate::places::Places;
 
 /// What stands in an excerpt instead of a secret; its length says nothing about the secret's.
 const MASK: &str = "***";
@@ -94,6 +95,12 @@ impl SourceMap {
     /// The files that were read: the main file first, then the included ones.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// Where the lines are, for who names places long after the load.
+    pub fn places(&self) -> Places {
+        let files = self.files.iter();
+        Places::new(files.map(|file| (file.path.as_path(), file.base, file.text.as_str())))
     }
 
     pub(crate) fn error(&self, diagnostic: &Diagnostic) -> ConfigError {

@@ -4,6 +4,7 @@
 //! of the bundle. A site that names several bundles takes a certificate that is good for any one of them.
 mod fingerprint;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Trust {
     pub crl: Option<CrlSettings>,
     /// OCSP; `None` does not ask.
     pub ocsp: Option<OcspSettings>,
+    /// Where the table, or the file named in its place, was written.
+    pub span: Range<usize>,
 }
 
 /// What the extended key usage of a client certificate must say (RFC 5280, section 4.2.1.12).
@@ -97,6 +100,7 @@ impl Trust {
     fn file(path: Located<PathBuf>) -> Self {
         Self {
             name: path.value.display().to_string(),
+            span: path.span.clone(),
             anchors: vec![path],
             eku: Eku::IfPresent,
             max_depth: MAX_DEPTH,
@@ -216,6 +220,7 @@ impl RawTrust {
             .map_or(LifetimeAction::Refuse, |action| action.value);
         Trust {
             name: name.to_owned(),
+            span: table.clone(),
             anchors: written.iter().map(|text| check.path(text)).collect(),
             eku: self.eku.unwrap_or(Eku::IfPresent),
             max_depth: check.count(self.max_depth, MAX_DEPTH, 0..=MAX_DEPTH),

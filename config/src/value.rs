@@ -154,7 +154,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The candidate that was probably meant.
-pub(crate) fn did_you_mean<'a>(
+pub fn did_you_mean<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

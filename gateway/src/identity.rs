@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 pub use self::name::Attribute;
 pub use self::spiffe::spiffe_matches;
@@ -117,6 +117,15 @@ impl PublicKeyKind {
             PublicKeyKind::Other => "other",
         }
     }
+}
+
+/// A name (DER) as text of RFC 4514.
+///
+/// # Errors
+/// It is none.
+pub fn name_text(der: &[u8]) -> Result<String, Unreadable> {
+    let (_, name) = X509Name::from_der(der).map_err(|_| Unreadable)?;
+    Ok(name::rfc4514(&name))
 }
 
 /// A leaf that cannot be read as X.509.

@@ -31,6 +31,8 @@ pub mod upstream;
 
 pub mod snapshot;
 
+pub mod explain;
+
 pub mod admin;
 pub mod drain;
 pub mod telemetry;

@@ -12,6 +12,7 @@ mod who;
 mod tests;
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -116,6 +117,12 @@ impl Policy {
     pub fn role_names(&self, roles: &RoleSet) -> Vec<&str> {
         let names = roles.roles.iter().filter_map(|at| self.roles.name(*at));
         names.map(|name| &**name).collect()
+    }
+
+    /// Where the roles in a set were written, in the order of their names.
+    pub fn role_spans(&self, roles: &RoleSet) -> Vec<Range<usize>> {
+        let spans = roles.roles.iter().filter_map(|at| self.roles.span(*at));
+        spans.cloned().collect()
     }
 
     /// The names of the rules on trial.

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use http::StatusCode;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $meaning:literal;)*) => {
         /// Why a handshake, a request or a connection was refused.
@@ -96,6 +98,36 @@ reasons! {
     UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
     UpstreamProtocol = "UPSTREAM_PROTOCOL", "the upstream's answer breaks HTTP";
     UpstreamClosed = "UPSTREAM_CLOSED", "the upstream closed the connection before it answered";
+}
+
+impl Reason {
+    /// The reason of a code, in whatever case it is written.
+    pub fn of_code(code: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|reason| reason.code().eq_ignore_ascii_case(code))
+    }
+
+    /// The bare status of a refused request.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotAuthorized | Self::DeniedByRule => StatusCode::FORBIDDEN,
+            // Required, or not verified any more, since a reload.
+            reason if reason.code().starts_with("CLIENT_CERT_") => StatusCode::FORBIDDEN,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotSupported => StatusCode::NOT_IMPLEMENTED,
+            Self::ExpectationNotSupported => StatusCode::EXPECTATION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UpstreamBusy | Self::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamConnect | Self::UpstreamProtocol | Self::UpstreamClosed => {
+                StatusCode::BAD_GATEWAY
+            }
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

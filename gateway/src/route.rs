@@ -56,6 +56,7 @@ mod tests {
                 prefix: prefix.to_owned(),
                 upstream,
                 client_cert: None,
+                span: 0..0,
             };
             (route, 0)
         };

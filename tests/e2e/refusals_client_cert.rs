@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// What each flaw ends in. RSA with 1,024 bits is not here: our client cannot even use such a key.
-const MATRIX: [(Flaw, Alert, &str); 12] = [
+pub(crate) const MATRIX: [(Flaw, Alert, &str); 13] = [
     (
         Flaw::Expired,
         Alert::CertificateExpired,
@@ -58,6 +58,11 @@ const MATRIX: [(Flaw, Alert, &str); 12] = [
         Flaw::NameConstraint,
         Alert::BadCertificate,
         "CLIENT_CERT_NAME_CONSTRAINT",
+    ),
+    (
+        Flaw::UriConstraint,
+        Alert::BadCertificate,
+        "CLIENT_CERT_CONSTRAINT_FORM",
     ),
     (Flaw::TenDeep, Alert::BadCertificate, "CLIENT_CERT_TOO_DEEP"),
 ];

@@ -1,9 +1,12 @@
-//! What the control socket answers from the running gateway: the deny list, and who is inside.
+//! What the control socket answers from the running gateway: the deny list, who is inside, and why somebody is
+//! served or refused.
 
+use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::probes::{State, unix_seconds};
+use crate::explain::{Asked, explain};
 use crate::trust::DenyEntry;
 
 /// Answers a request that changes nothing but the deny list.
@@ -11,6 +14,7 @@ pub(super) fn answer(word: &str, argument: &str, state: &State) -> Result<String
     let answer = match word {
         "deny" => deny(argument, state)?,
         "clients" => json!(state.shared.inventory.seen(unix_seconds())),
+        "explain" => explanation(argument, state)?,
         "rollout" => json!(state.shared.inventory.rollout()),
         _ => {
             return Err(format!(
@@ -19,6 +23,16 @@ pub(super) fn answer(word: &str, argument: &str, state: &State) -> Result<String
         }
     };
     Ok(answer.to_string())
+}
+
+/// Walks a client through the rules in force.
+fn explanation(argument: &str, state: &State) -> Result<Value, String> {
+    let asked: Asked = serde_json::from_str(argument).map_err(|error| error.to_string())?;
+    let question = asked.check(UnixTime::now());
+    let question = question.map_err(|error| error.to_string())?;
+    let snapshot = state.shared.snapshot.load();
+    let report = explain(&snapshot.rules, &question).map_err(|error| error.to_string())?;
+    Ok(json!({ "generation": snapshot.generation, "report": report }))
 }
 
 /// `deny` on the wire.

@@ -1,12 +1,13 @@
 //! The command line.
 //!
 //! Exit codes: 0 done; 1 failed while running; 2 wrong usage; 3 the configuration, or what it names, is wrong;
-//! 4 a live check failed; 5 a PIN is missing, wrong, refused earlier or locked (`hsm` only).
+//! 4 a live check failed, or a client is refused; 5 a PIN is missing, wrong, refused earlier or locked (`hsm` only).
 
 mod check;
 mod clients;
 mod config;
 mod deny;
+mod explain;
 mod hsm;
 mod import;
 mod policy;
@@ -29,10 +30,9 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, \
-3 the configuration or what it names is wrong, 4 a live check failed, 5 a PIN problem (hsm).";
+3 the configuration or what it names is wrong, 4 a live check failed or a client is refused, 5 a PIN problem (hsm).";
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value per process")]
 enum Command {
     /// Run the gateway in the foreground until SIGTERM or SIGINT.
     Run(ConfigFile),
@@ -53,6 +53,8 @@ enum Command {
     /// Ask the policy of a configuration.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Why a client is served or refused, step by step; or what a reason code means.
+    Explain(explain::Explain),
     /// Other systems' configuration in the words of this one.
     #[command(subcommand)]
     Import(import::Import),
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Deny(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Import(import) => import.run(),
         Command::Hsm(hsm) => hsm.run(),
     };

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 
 use portcullis_config::{NamePattern, Role, RoleMatch};
@@ -35,6 +36,7 @@ type Table<K> = HashMap<K, Vec<u32>>;
 #[derive(Debug, Clone)]
 struct Summary {
     name: Arc<str>,
+    span: Range<usize>,
     matching: RoleMatch,
     /// The kinds that are written.
     kinds: u16,
@@ -74,6 +76,7 @@ impl RoleTable {
         written(SHA256, !role.sha256.is_empty());
         self.roles.push(Summary {
             name: role.name.as_str().into(),
+            span: role.span.clone(),
             matching: role.matching,
             kinds,
         });
@@ -114,6 +117,11 @@ impl RoleTable {
 
     pub(super) fn name(&self, at: u32) -> Option<&Arc<str>> {
         self.roles.get(at as usize).map(|role| &role.name)
+    }
+
+    /// Where a role was written.
+    pub(super) fn span(&self, at: u32) -> Option<&Range<usize>> {
+        self.roles.get(at as usize).map(|role| &role.span)
     }
 
     /// The roles of a verified identity, sorted.

@@ -1,6 +1,7 @@
 //! One rule against one request, part by part.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
@@ -28,6 +29,8 @@ pub struct RuleTrace {
     pub rule: Arc<str>,
     /// Its place in the configuration, counted from 0.
     pub number: usize,
+    /// Where it was written.
+    pub span: Range<usize>,
     /// What it does.
     pub action: Action,
     /// The client has one of its roles and none that is excepted.
@@ -103,6 +106,7 @@ impl CompiledRule {
         RuleTrace {
             rule: Arc::clone(&self.name),
             number,
+            span: rule.span.clone(),
             action: rule.action,
             roles: rule.roles.iter().any(|role| roles.has(role))
                 && !rule.not_roles.iter().any(|role| roles.has(role)),

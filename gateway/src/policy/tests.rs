@@ -52,6 +52,7 @@ fn rule(action: Action) -> Rule {
         from: vec![],
         not_from: vec![],
         headers: vec![],
+        span: 0..0,
     }
 }
 

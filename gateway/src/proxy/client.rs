@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
-use crate::trust::{Met, Refused, Shown};
+use crate::trust::{Demand, Met, Refused, Shown};
 
 /// The client end of a connection, for its requests.
 #[derive(Debug)]
@@ -33,10 +33,13 @@ pub struct Client {
     view: RefCell<Option<Rc<View>>>,
     /// What requests in progress rest on, where routes ask for more than the handshake did.
     resting: RefCell<Vec<Weak<Resting>>>,
-    /// Until when the certificate is good as far as is known, seconds since the Unix epoch.
+    /// When the certificate, or what is known about it, runs out, seconds since the Unix epoch.
     good_until: Cell<i64>,
     farewell: Farewell,
 }
+
+/// How long a responder has, at least, before it is asked again about a client who is served already.
+const ASKING_SECONDS: i64 = 5;
 
 /// That a client has to leave: no new request is served, and those in progress have until a deadline.
 #[derive(Debug, Default)]
@@ -97,6 +100,8 @@ pub(super) struct Caller {
     pub(super) roles: RoleSet,
     /// Until when it holds, seconds since the Unix epoch.
     pub(super) not_after: Option<i64>,
+    /// When it is to be looked at again, seconds since the Unix epoch.
+    again_at: i64,
     /// An OCSP answer is wanted before it is served.
     pub(super) pending: Cell<bool>,
     /// What upstreams are told about it.
@@ -106,7 +111,7 @@ pub(super) struct Caller {
 impl Client {
     /// A connection whose handshake is complete.
     pub fn new(facts: ConnectionFacts, shown: Shown) -> Self {
-        let good_until = shown.proof().map_or(i64::MAX, |proof| proof.not_after());
+        let good_until = shown.proof().map_or(i64::MAX, |proof| proof.good_until());
         Self {
             facts: Rc::new(facts),
             shown,
@@ -171,8 +176,8 @@ impl Client {
         if !asks || !self.can_be_revoked() {
             return None;
         }
-        let until = caller.not_after.unwrap_or(i64::MAX);
-        self.good_until.set(self.good_until.get().min(until));
+        self.good_until
+            .set(self.good_until.get().min(caller.again_at));
         let rests = Rc::new(Resting(path.into()));
         let mut resting = self.resting.borrow_mut();
         resting.retain(|other| other.strong_count() > 0);
@@ -218,33 +223,62 @@ impl Client {
             return; // The site asks for no certificates any more; routes decide for themselves.
         }
         match rules.handshake.met_by(&self.shown, now) {
-            Ok(met) => self.good_until.set(met.not_after.unwrap_or(i64::MAX)),
+            Ok(met) => {
+                let again_at = self.again_at(&rules.handshake, &met, now);
+                self.good_until.set(again_at);
+                if rules.demands.len() > 1 {
+                    self.review_routes(worker, (&view, rules), now);
+                }
+            }
             Err(refused) => self.dismiss(worker, &refused),
         }
-        if !self.is_dismissed() {
-            match self.review_requests(rules, now) {
-                Ok(until) => self.good_until.set(self.good_until.get().min(until)),
-                Err(refused) => self.dismiss(worker, &refused),
+    }
+
+    /// The same for what routes asked beyond the handshake: of requests in progress, and of those that are to come.
+    fn review_routes(&self, worker: &Worker, (view, rules): (&View, &SiteRules), now: UnixTime) {
+        let in_use = self.demands_in_use(rules);
+        for (at, demand) in rules.demands.iter().enumerate() {
+            let known = view.callers[at].get().is_some_and(Result::is_ok);
+            if !in_use[at] && !known {
+                continue;
+            }
+            match demand.met_by(&self.shown, now) {
+                Ok(met) => {
+                    let again_at = self.again_at(demand, &met, now);
+                    self.good_until.set(again_at.min(self.good_until.get()));
+                }
+                Err(refused) if in_use[at] => return self.dismiss(worker, &refused),
+                // The next request is told, for it is decided in a new view.
+                Err(_) => drop(self.view.take()),
             }
         }
     }
 
-    /// Looks whether requests in progress may go on by what their routes ask now, and until when that holds.
-    fn review_requests(&self, rules: &SiteRules, now: UnixTime) -> Result<i64, Refused> {
+    /// Which demands of the site requests in progress rest on.
+    fn demands_in_use(&self, rules: &SiteRules) -> Vec<bool> {
         let mut resting = self.resting.borrow_mut();
         resting.retain(|rests| rests.strong_count() > 0);
-        let (mut looked_at, mut until) = (vec![false; rules.demands.len()], i64::MAX);
+        let mut in_use = vec![false; rules.demands.len()];
         for rests in resting.iter().filter_map(Weak::upgrade) {
             // It is the form that was decided on, which reads as itself.
             let path = CanonicalPath::parse(&rests.0).ok();
-            let found = path.and_then(|path| rules.routes.find(&path));
-            let demand = found.map_or(0, |found| found.demand);
-            if !std::mem::replace(&mut looked_at[demand], true) {
-                let met = rules.demands[demand].met_by(&self.shown, now)?;
-                until = until.min(met.not_after.unwrap_or(i64::MAX));
-            }
+            let found = path.and_then(|path| rules.routes.find(&path).map(|found| found.demand));
+            in_use[found.unwrap_or(0)] = true;
         }
-        Ok(until)
+        in_use
+    }
+
+    /// When a client that meets a demand is looked at again. An OCSP answer that ran out is asked for.
+    fn again_at(&self, demand: &Demand, met: &Met, now: UnixTime) -> i64 {
+        match &met.proof {
+            Some(proof) if proof.is_pending() => {
+                demand.ask_again(&self.shown);
+                let soon = i64::try_from(now.as_secs()).unwrap_or(i64::MAX) + ASKING_SECONDS;
+                soon.min(proof.not_after())
+            }
+            Some(proof) => proof.good_until(),
+            None => i64::MAX,
+        }
     }
 
     /// Tells the connection that it has to end.
@@ -337,6 +371,7 @@ impl View {
                 roles: self.snapshot.rules.policy.roles_of(&identity),
                 identity,
                 not_after,
+                again_at: proof.as_ref().map_or(i64::MAX, |proof| proof.good_until()),
                 pending: Cell::new(proof.is_some_and(|proof| proof.is_pending())),
                 headers: IdentityHeaders::default(),
             })

@@ -86,7 +86,7 @@ impl Recorder {
             request_id: Some(&self.record.request_id),
             detail,
         });
-        let mut response = self.answer(status_of(reason), HeaderMap::new(), ResponseBody::Empty);
+        let mut response = self.answer(reason.status(), HeaderMap::new(), ResponseBody::Empty);
         let length = header::HeaderValue::from_static("0");
         response
             .headers_mut()
@@ -176,27 +176,5 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// The bare status of a refused request.
-pub(super) fn status_of(reason: Reason) -> StatusCode {
-    match reason {
-        Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-        Reason::NotAuthorized | Reason::DeniedByRule => StatusCode::FORBIDDEN,
-        // Required, or not verified any more, since a reload.
-        reason if reason.code().starts_with("CLIENT_CERT_") => StatusCode::FORBIDDEN,
-        Reason::NoRoute => StatusCode::NOT_FOUND,
-        Reason::MethodNotSupported => StatusCode::NOT_IMPLEMENTED,
-        Reason::ExpectationNotSupported => StatusCode::EXPECTATION_FAILED,
-        Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Reason::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::UpstreamBusy | Reason::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::UpstreamConnect | Reason::UpstreamProtocol | Reason::UpstreamClosed => {
-            StatusCode::BAD_GATEWAY
-        }
-        _ => StatusCode::BAD_REQUEST,
     }
 }

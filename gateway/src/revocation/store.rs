@@ -108,14 +108,31 @@ impl CrlStore {
     /// # Errors
     /// The first certificate, from the client's own upwards, that does not pass.
     pub fn check(&self, path: &[PathCert<'_>], now: UnixTime) -> Result<(), Refused> {
-        let now = seconds(now);
         self.learn(path);
+        self.weigh(path, now, |status| self.counters.lenient(status))
+    }
+
+    /// [`Self::check`] for people: learns and counts nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn would_pass(&self, path: &[PathCert<'_>], now: UnixTime) -> Result<(), Refused> {
+        self.weigh(path, now, |_| {})
+    }
+
+    fn weigh(
+        &self,
+        path: &[PathCert<'_>],
+        now: UnixTime,
+        lenient: impl Fn(&Status),
+    ) -> Result<(), Refused> {
+        let now = seconds(now);
         let index = self.index.load();
         for certificate in self.in_scope(path) {
             let status = index.status(certificate, now);
             match status.under(self.settings.stale, now) {
                 Passage::Pass => {}
-                Passage::Lenient => self.counters.lenient(&status),
+                Passage::Lenient => lenient(&status),
                 Passage::Refused => return Err(refused(certificate, &status)),
             }
         }

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_config::{ClientCert, Config, Listener, ListenerKind, Site, Trust};
+use portcullis_config::{
+    ClientCert, Config, Listener, ListenerKind, Places, Site, Trust, Upstream,
+};
 
 use super::{NameTable, SnapshotError};
 use crate::certificates::state_dir;
@@ -27,6 +29,10 @@ pub struct Rules {
     pub bundles: Vec<Arc<Bundle>>,
     /// Clients that are turned away whatever their certificate says.
     pub deny: Arc<DenyList>,
+    /// Where routes lead, as the operator wrote it, in the order of the configuration.
+    pub upstreams: Vec<Upstream>,
+    /// Lines of the configuration.
+    pub places: Places,
 }
 
 /// A listener as connections see it.
@@ -43,6 +49,8 @@ pub struct ListenerView {
 /// What a site asks of clients and where it leads.
 #[derive(Debug)]
 pub struct SiteRules {
+    /// What the operator wrote.
+    pub settings: Site,
     /// Its name.
     pub name: Arc<str>,
     /// What the handshake asks, so that every route can decide for itself.
@@ -107,6 +115,8 @@ impl Rules {
             policy: Policy::new(config),
             bundles,
             deny: Arc::clone(&standing.deny),
+            upstreams: config.upstreams.clone(),
+            places: config.places.clone(),
         })
     }
 
@@ -141,6 +151,7 @@ impl Loader<'_> {
             routes.push((route.clone(), demand));
         }
         SiteRules {
+            settings: site.clone(),
             name: site.name.as_str().into(),
             handshake: Demand::of_handshake(&demands[0], &demands[1..]),
             demands,

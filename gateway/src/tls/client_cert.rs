@@ -10,7 +10,10 @@ use portcullis_config::{CaNames, ClientCertMode};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::reason::Reason;
@@ -145,6 +148,17 @@ fn not_proven(error: &Error) {
         reason: Reason::ClientCertNotProven,
         detail: error.to_string(),
     })));
+}
+
+/// The alert a refused handshake ends with. For [`Reason::ClientCertMissing`] that of TLS 1.3: TLS 1.2 has none of
+/// its own.
+pub fn alert_of(reason: Reason) -> AlertDescription {
+    match reason {
+        Reason::UnknownServerName => AlertDescription::UnrecognisedName,
+        Reason::ClientCertMissing => AlertDescription::CertificateRequired,
+        Reason::ClientCertNotProven => AlertDescription::DecryptError,
+        reason => alert_for(reason).into(),
+    }
 }
 
 /// The error whose alert RFC 8446, section 6.2 asks for. rustls derives the alert from the error's kind.

@@ -12,5 +12,6 @@ mod server_config;
 mod stream;
 
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
+pub use client_cert::alert_of;
 pub use server_config::{SiteTls, SiteTlsError};
 pub use stream::TlsStream;

@@ -14,7 +14,9 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsag
 use super::chain::{Leaf, malformed};
 use super::constraints::undecided;
 use super::proof::{Note, Proof};
+use super::revoked::Asker;
 use crate::certificates::{CertificateError, load_trust};
+use crate::identity::name_text;
 use crate::reason::Reason;
 use crate::revocation::{CrlStore, OcspCache, Refused, RevocationError};
 
@@ -30,6 +32,23 @@ pub struct Bundle {
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     pub(super) crl: Option<Arc<CrlStore>>,
     pub(super) ocsp: Option<Arc<OcspCache>>,
+}
+
+/// How far a chain came that is refused.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) refused: Refused,
+    /// The path to an anchor, where one was found.
+    pub(super) path: Option<Box<Proof>>,
+}
+
+impl Stopped {
+    fn early(refused: Refused) -> Self {
+        Self {
+            refused,
+            path: None,
+        }
+    }
 }
 
 /// What tells an anchor from others.
@@ -132,6 +151,16 @@ impl Bundle {
         self.anchors.iter().map(|anchor| anchor.subject.as_ref())
     }
 
+    /// The name of the anchor that a path ends in, as text of RFC 4514.
+    pub fn anchor_of(&self, proof: &Proof) -> Option<String> {
+        let at = self
+            .marks
+            .iter()
+            .position(|mark| mark.digest == proof.anchor)?;
+        let subject = self.anchors.get(at)?.subject.as_ref();
+        name_text(&super::constraints::sequence(subject)).ok()
+    }
+
     /// Its revocation lists.
     pub fn crl(&self) -> Option<&Arc<CrlStore>> {
         self.crl.as_ref()
@@ -156,6 +185,35 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Proof, Refused> {
+        self.walk(chain, (now, Asker::Client))
+            .map_err(|stopped| stopped.refused)
+    }
+
+    /// Every check, in order. A chain that is refused keeps the path that was found.
+    pub(super) fn walk(
+        &self,
+        chain: &[CertificateDer<'_>],
+        (now, asker): (UnixTime, Asker),
+    ) -> Result<Proof, Stopped> {
+        let (leaf, mut proof) = self.find_path(chain, now).map_err(Stopped::early)?;
+        let beyond = self
+            .check_path(&mut proof, &leaf, chain)
+            .and_then(|()| self.check_revocation(&mut proof, chain, (now, asker)));
+        match beyond {
+            Ok(()) => Ok(proof),
+            Err(refused) => Err(Stopped {
+                refused,
+                path: Some(Box::new(proof)),
+            }),
+        }
+    }
+
+    /// The checks of RFC 5280, and those of the leaf alone that come before.
+    fn find_path<'c>(
+        &self,
+        chain: &'c [CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(Leaf<'c>, Proof), Refused> {
         let (first, intermediates) = chain
             .split_first()
             .ok_or_else(|| malformed("an empty chain"))?;
@@ -175,16 +233,8 @@ impl Bundle {
                 None,
             )
             .map_err(|error| self.why(&error, &leaf, intermediates))?;
-        let mut proof = self.proof(&path, &leaf, chain)?;
-        if self.settings.eku == Eku::Required && !leaf.has_eku() {
-            return Err(refused(
-                Reason::ClientCertWrongEku,
-                "it has no extended key usage",
-            ));
-        }
-        self.check_path(&mut proof, &leaf, chain)?;
-        self.check_revocation(&mut proof, chain, now)?;
-        Ok(proof)
+        let proof = self.proof(&path, &leaf, chain)?;
+        Ok((leaf, proof))
     }
 
     /// Looks at a proof of this bundle's name again: everything that may have changed since.
@@ -205,7 +255,7 @@ impl Bundle {
         again
             .notes
             .retain(|note| note.reason == Reason::ClientCertLifetime);
-        self.check_revocation(&mut again, chain, now)?;
+        self.check_revocation(&mut again, chain, (now, Asker::Client))?;
         Ok(again)
     }
 
@@ -233,6 +283,7 @@ impl Bundle {
             path: positions,
             not_after,
             pending: false,
+            status_until: i64::MAX,
             notes: Vec::new(),
         })
     }
@@ -245,6 +296,12 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
     ) -> Result<(), Refused> {
         let settings = &self.settings;
+        if settings.eku == Eku::Required && !leaf.has_eku() {
+            return Err(refused(
+                Reason::ClientCertWrongEku,
+                "it has no extended key usage",
+            ));
+        }
         let depth = proof.path.len() - 1;
         if depth > settings.max_depth {
             let detail = format!(

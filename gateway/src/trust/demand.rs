@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_config::ClientCertMode;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::account::Account;
 use super::bundle::Bundle;
 use super::deny::DenyList;
 use super::proof::Proof;
@@ -40,6 +41,15 @@ pub struct Met {
     pub not_after: Option<i64>,
     /// What was verified, if anything had to be.
     pub proof: Option<Proof>,
+}
+
+/// A verdict, and how it came about.
+#[derive(Debug)]
+pub struct Accounted<T> {
+    /// One for each bundle that was asked: those behind the first that believes are not.
+    pub bundles: Vec<Account>,
+    /// The verdict.
+    pub verdict: Result<T, Refused>,
 }
 
 impl Shown {
@@ -172,11 +182,33 @@ impl Demand {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Option<Proof>, Refused> {
+        self.verify_by(chain, now, |bundle| bundle.verify(chain, now))
+    }
+
+    /// What [`Self::verify`] says, and the account of each bundle that is asked, in order. For people: learns and
+    /// counts nothing.
+    pub fn account(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Accounted<Option<Proof>> {
+        let mut bundles = Vec::new();
+        let verdict = self.verify_by(chain, now, |bundle| {
+            let account = bundle.account(chain, now);
+            let verdict = account.verdict.clone();
+            bundles.push(account);
+            verdict
+        });
+        Accounted { bundles, verdict }
+    }
+
+    fn verify_by(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+        ask: impl FnMut(&Bundle) -> Result<Proof, Refused>,
+    ) -> Result<Option<Proof>, Refused> {
         if !self.mode.verifies() {
             self.deny.check_leaf(chain, now)?;
             return Ok(None);
         }
-        let proof = self.any(|bundle| bundle.verify(chain, now))?;
+        let proof = self.any(ask)?;
         self.deny.check_leaf(chain, now)?;
         Ok(Some(proof))
     }
@@ -187,6 +219,31 @@ impl Demand {
     /// # Errors
     /// It does not: what it showed is not enough, or not good any more.
     pub fn met_by(&self, shown: &Shown, now: UnixTime) -> Result<Met, Refused> {
+        self.met(shown, now, |bundle| match shown.proof_of(bundle) {
+            Some(proof) => bundle.recheck(&proof, &shown.chain, now),
+            None => bundle.verify(&shown.chain, now),
+        })
+    }
+
+    /// What [`Self::met_by`] says, and the account of each bundle that is asked, in order. For people: learns and
+    /// counts nothing.
+    pub fn account_met(&self, shown: &Shown, now: UnixTime) -> Accounted<Met> {
+        let mut bundles = Vec::new();
+        let verdict = self.met(shown, now, |bundle| {
+            let account = bundle.account(&shown.chain, now);
+            let verdict = account.verdict.clone();
+            bundles.push(account);
+            verdict
+        });
+        Accounted { bundles, verdict }
+    }
+
+    fn met(
+        &self,
+        shown: &Shown,
+        now: UnixTime,
+        ask: impl FnMut(&Bundle) -> Result<Proof, Refused>,
+    ) -> Result<Met, Refused> {
         let Some(identity) = &shown.identity else {
             return match self.mode {
                 ClientCertMode::Require => Err(Refused {
@@ -208,10 +265,7 @@ impl Demand {
             }
             ClientCertMode::Accept | ClientCertMode::Require => {
                 self.deny.check(identity, now)?;
-                let proof = self.any(|bundle| match shown.proof_of(bundle) {
-                    Some(proof) => bundle.recheck(&proof, &shown.chain, now),
-                    None => bundle.verify(&shown.chain, now),
-                })?;
+                let proof = self.any(ask)?;
                 shown.keep(&proof);
                 Ok(Met {
                     identity: ClientIdentity::Verified(Arc::clone(identity)),
@@ -241,6 +295,17 @@ impl Demand {
             }
         }
         Ok(())
+    }
+
+    /// Has asked again about a client who is served already and whose OCSP answer ran out. What comes of it counts up
+    /// [`Self::epoch`] where it turns the client away.
+    pub fn ask_again(&self, shown: &Shown) {
+        for bundle in &self.bundles {
+            match shown.proof_of(bundle) {
+                Some(proof) if proof.pending => bundle.ask_again(&proof, &shown.chain),
+                _ => {}
+            }
+        }
     }
 
     /// The first bundle that believes, or the most telling refusal: a bundle that does not know the CA says less than

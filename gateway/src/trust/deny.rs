@@ -250,10 +250,14 @@ fn read(path: &Path) -> Result<Vec<DenyEntry>, DenyError> {
     }
 }
 
-/// The file is whole at every moment: it is written beside and moved into place.
+/// The file is whole at every moment: it is written beside and moved into place. The folder may not be there yet.
 fn write(path: &Path, entries: &[DenyEntry]) -> io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    if let Some(folder) = path.parent() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+    }
     let fresh = path.with_extension("json.new");
     let mut options = std::fs::OpenOptions::new();
     let mut file = options

@@ -5,6 +5,7 @@
 //! later for a fraction of the price: everything that may have changed since is asked anew (validity, revocation,
 //! the deny list, the anchors, the bundle's settings), the signatures are not.
 
+mod account;
 mod bundle;
 mod chain;
 mod checks;
@@ -14,9 +15,10 @@ mod deny;
 mod proof;
 mod revoked;
 
+pub use account::{Account, Outcome};
 pub use bundle::{Bundle, BundleError};
 pub use checks::{CHECKS, Check};
-pub use demand::{Demand, Met, Shown};
+pub use demand::{Accounted, Demand, Met, Shown};
 pub use deny::{DenyEntry, DenyError, DenyKind, DenyList};
 pub use proof::{Note, Proof};
 

@@ -21,6 +21,8 @@ pub struct Proof {
     pub(super) not_after: i64,
     /// An OCSP answer is wanted and was not there yet.
     pub(super) pending: bool,
+    /// Until when the OCSP answer holds; `i64::MAX` where none is wanted, `i64::MIN` where it is not known.
+    pub(super) status_until: i64,
     /// What was let pass and should be known.
     pub(super) notes: Vec<Note>,
 }
@@ -43,6 +45,16 @@ impl Proof {
     /// The earliest end of validity in the path, seconds since the Unix epoch.
     pub fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// When to look again: at the end of validity, or of the OCSP answer.
+    pub fn good_until(&self) -> i64 {
+        self.not_after.min(self.status_until)
+    }
+
+    /// Intermediates between the client's certificate and the anchor.
+    pub fn depth(&self) -> usize {
+        self.path.len() - 1
     }
 
     /// Whether an OCSP answer is wanted and was not there yet: see [`super::Demand::settle`].

@@ -7,6 +7,15 @@ use super::chain::malformed;
 use super::proof::Proof;
 use crate::revocation::{Finding, PathCert, Refused, Verdict};
 
+/// For whom revocation is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A client that comes in: what it may need is learned, and what it is let off is counted.
+    Client,
+    /// Somebody who wants to know: nothing changes.
+    Operator,
+}
+
 impl Bundle {
     /// Refuses a path with a certificate that is known to be revoked, or whose status must be known and is not. An
     /// OCSP answer that is not there yet is not waited for: see [`super::Demand::settle`].
@@ -14,22 +23,44 @@ impl Bundle {
         &self,
         proof: &mut Proof,
         chain: &[CertificateDer<'_>],
-        now: UnixTime,
+        (now, asker): (UnixTime, Asker),
     ) -> Result<(), Refused> {
+        (proof.pending, proof.status_until) = (false, i64::MAX);
         if self.crl.is_none() && self.ocsp.is_none() {
             return Ok(());
         }
         let path = path_of(&proof.path, chain, &proof.anchor_key)?;
         if let Some(crl) = &self.crl {
-            crl.check(&path, now)?;
+            match asker {
+                Asker::Client => crl.check(&path, now)?,
+                Asker::Operator => crl.would_pass(&path, now)?,
+            }
         }
         if let (Some(ocsp), Some(leaf)) = (&self.ocsp, path.first()) {
-            match ocsp.cached(leaf, now) {
-                Some(verdict) => ocsp.judge(&verdict)?,
-                None => proof.pending = true,
+            let known = match asker {
+                Asker::Client => ocsp.current(leaf, now),
+                Asker::Operator => ocsp.peek(leaf, now).map(|verdict| (verdict, i64::MAX)),
+            };
+            match (known, asker) {
+                (Some((verdict, until)), Asker::Client) => {
+                    ocsp.judge(&verdict)?;
+                    proof.status_until = until;
+                }
+                (Some((verdict, _)), Asker::Operator) => ocsp.would_pass(&verdict)?,
+                (None, _) => (proof.pending, proof.status_until) = (true, i64::MIN),
             }
         }
         Ok(())
+    }
+
+    /// Has the OCSP responder asked about a client who is served already.
+    pub(super) fn ask_again(&self, proof: &Proof, chain: &[CertificateDer<'_>]) {
+        let path = path_of(&proof.path, chain, &proof.anchor_key);
+        if let (Some(ocsp), Ok(path)) = (&self.ocsp, path)
+            && let Some(leaf) = path.first()
+        {
+            ocsp.ask_again(leaf);
+        }
     }
 
     /// Waits for the OCSP answer about a proven client, at most its deadline.
@@ -57,7 +88,14 @@ impl Bundle {
         now: UnixTime,
     ) -> Option<Verdict> {
         let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
-        self.ocsp.as_ref()?.cached(path.first()?, now)
+        self.ocsp.as_ref()?.peek(path.first()?, now)
+    }
+
+    /// The OCSP responder that is asked about a proven client.
+    pub fn ocsp_responder(&self, proof: &Proof, chain: &[CertificateDer<'_>]) -> Option<String> {
+        let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
+        let responder = self.ocsp.as_ref()?.responder_of(path.first()?);
+        responder.map(str::to_owned)
     }
 
     /// What each revocation list says about each certificate of a proven path, for people.

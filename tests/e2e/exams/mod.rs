@@ -6,6 +6,7 @@
 mod bodies;
 mod connections;
 mod full_queue;
+mod large_list;
 mod slow_token;
 
 use std::fs;

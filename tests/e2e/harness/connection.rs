@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, SupportedCipherSuite};
@@ -94,6 +95,23 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response, Refused> {
+        let response = self.begin(request).await?;
+        let (head, body) = response.into_parts();
+        let body = within("the whole answer", body.collect()).await;
+        let body = body.map_err(|error| Refused::new(&error, self.tls.port))?;
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+            port: self.tls.port,
+        })
+    }
+
+    /// Any request, up to the head of its answer.
+    pub(super) async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, Refused> {
         // A busy machine may not have begun to drive a fresh connection yet.
         let ready = match &mut self.sender {
             Sender::Http1(sender) => within("a ready connection", sender.ready()).await,
@@ -110,19 +128,15 @@ impl Connection {
                 within("an answer", sender.send_request(request)).await
             }
         };
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Err(self.why(error).await),
-        };
-        let (head, body) = response.into_parts();
-        let body = within("the whole answer", body.collect()).await;
-        let body = body.map_err(|error| Refused::new(&error, self.tls.port))?;
-        Ok(Response {
-            status: head.status,
-            headers: head.headers,
-            body: body.to_bytes(),
-            port: self.tls.port,
-        })
+        match sent {
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.why(error).await),
+        }
+    }
+
+    /// Whether the connection has ended, in whatever way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.driver.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// An alert that came before the request was written ends the driver, and the request is only cancelled.

@@ -191,6 +191,10 @@ impl GatewayBuilder {
     /// Writes the configuration, and what it names, into `folder`; starts nothing.
     pub(crate) fn write(&self, folder: &Path) {
         let mut toml = "workers = 2\n".to_owned() + &self.top;
+        if !self.top.contains("state_dir") {
+            // Not the machine's: what one gateway remembers is nothing to another.
+            toml += "state_dir = './state'\n";
+        }
         toml += "[admin]\nbind = '127.0.0.1:0'\nsocket = './admin.sock'\n";
         toml += "[log]\naccess = './access.log'\nrefusals = './refusals.log'\n";
         let fallback = [Site::new("localhost")];

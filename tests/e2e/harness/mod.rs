@@ -1,22 +1,26 @@
 //! What a test is told with: a gateway, its upstream, its clients, and a deadline for everything.
 //!
 //! `Gateway::builder()` starts the process, `Client` speaks TLS and HTTP to it, `RawTls` sends it bytes no
-//! client would, `tools` asks curl and openssl. Nothing here waits longer than [`DEADLINE`].
+//! client would, `tools` asks curl and openssl, `Web` and `Responder` tell who is revoked. Nothing here waits longer than [`DEADLINE`].
 
 mod client;
 mod connection;
 mod desk;
+mod download;
 mod gateway;
+pub(crate) mod judge;
 mod keys;
 mod logs;
 mod outage;
 mod process;
 mod raw;
+mod responder;
 mod site;
 mod token;
 pub(crate) mod tools;
 mod vault;
 mod verifier;
+mod web;
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,14 +30,17 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) use client::{Client, Refused};
 pub(crate) use connection::{Connection, Response};
 pub(crate) use desk::{Desk, text};
+pub(crate) use download::Download;
 pub(crate) use gateway::{Gateway, GatewayBuilder};
 pub(crate) use keys::{CLIENT_CA_NAME, KeyKind, client_ca, client_leaf, server_ca};
 pub(crate) use outage::{Clients, assert_quick, first_handshake};
 pub(crate) use process::SHIM;
 pub(crate) use raw::{RawTls, status_of};
+pub(crate) use responder::Responder;
 pub(crate) use site::Site;
 pub(crate) use token::Token;
 pub(crate) use vault::{Signer, Vault};
+pub(crate) use web::Web;
 
 /// How long anything may take. Far more than it does take: two cores may be busy with a compiler.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -158,6 +158,7 @@ prop_compose! {
             not_paths: if keep(3) { not_paths } else { vec![] },
             not_from: if keep(4) { not_from } else { vec![] },
             headers: if keep(5) { headers } else { vec![] },
+            span: 0..0,
         }
     }
 }

@@ -192,6 +192,7 @@ prop_compose! {
             matching: if all { RoleMatch::All } else { RoleMatch::Any },
             spiffe, trust_domain, uri, dns, common_name, subject, issuer, policies,
             sha256: if hash < 2 { vec![[hash; 32]] } else { vec![] },
+            span: 0..0,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The one task that asks responders: each certificate once however many wait, so many at a time, and again
-//! shortly before an answer in use runs out.
+//! The one task that asks responders: each certificate once however many wait, so many at a time, no more than
+//! its share of one responder, and again shortly before an answer in use runs out.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::answer::{self, Answer, Expected};
+use super::lines::{For, Lines, Share};
 use super::question::{CertId, NONCE_LENGTH, Question, encode};
 use super::{Asked, OcspCache, Verdict};
 use crate::revocation::fetch::{Ask, fetch};
@@ -24,6 +25,18 @@ const FETCHES_MAX: usize = 64;
 
 /// Who may wait for an answer; the channel holds a few more.
 const WAITING_MAX: usize = 1024 - super::QUESTIONS;
+
+/// What one of several responders, which certificates name, may take of both.
+const SHARE: Share = Share {
+    fetches: FETCHES_MAX / 4,
+    waiting: WAITING_MAX / 4,
+};
+
+/// What the only responder, which the bundle names, may take.
+const WHOLE: Share = Share {
+    fetches: FETCHES_MAX,
+    waiting: WAITING_MAX,
+};
 
 /// A late answer is of use to the next who asks.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +53,11 @@ pub fn answer_questions(cache: &Arc<OcspCache>) {
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     if let Some(asked) = asked {
+        let only = cache.settings.responder.is_some();
         let desk = Desk {
             cache: Arc::downgrade(cache),
             groups: HashMap::new(),
-            queue: VecDeque::new(),
+            lines: Lines::new(if only { WHOLE } else { SHARE }),
             running: JoinSet::new(),
             renewals: BinaryHeap::new(),
             waiting: 0,
@@ -57,19 +71,17 @@ type Fetched = (Question, Result<Answer, &'static str>);
 struct Desk {
     cache: Weak<OcspCache>,
     /// Who waits for which certificate; also those that are being renewed, for nobody.
-    groups: HashMap<CertId, Vec<oneshot::Sender<Verdict>>>,
-    queue: VecDeque<(Question, For)>,
+    groups: HashMap<CertId, Group>,
+    lines: Lines,
     running: JoinSet<Fetched>,
     renewals: BinaryHeap<Reverse<Renewal>>,
     waiting: usize,
 }
 
-/// For whom a question is in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Clients,
-    /// For the next client.
-    Memory,
+/// Who waits for an answer about one certificate.
+struct Group {
+    address: String,
+    replies: Vec<oneshot::Sender<Verdict>>,
 }
 
 struct Renewal {
@@ -121,26 +133,48 @@ impl Desk {
     }
 
     fn take(&mut self, asked: Asked) {
-        self.waiting += 1;
-        let id = Arc::clone(&asked.question.id);
+        let Asked { question, reply } = asked;
+        let address = question.address.clone();
+        if self.lines.is_full(&address) {
+            self.forget_who_left();
+        }
+        if reply.is_some() && self.lines.is_full(&address) {
+            return; // Whoever waits learns from the dropped reply that nobody asks.
+        }
+        let whom = if reply.is_some() {
+            For::Clients
+        } else {
+            For::Memory
+        };
+        let id = Arc::clone(&question.id);
         let group = self.groups.entry(id).or_insert_with(|| {
-            self.queue.push_back((asked.question, For::Clients));
-            Vec::new()
+            self.lines.push(question, whom);
+            Group {
+                address,
+                replies: Vec::new(),
+            }
         });
-        group.push(asked.reply);
+        if let Some(reply) = reply {
+            self.waiting += 1;
+            self.lines.came(&group.address);
+            group.replies.push(reply);
+        }
     }
 
-    /// Makes room: what nobody waits for any more leaves the queue.
+    /// Makes room: what nobody waits for any more leaves its line.
     fn forget_who_left(&mut self) {
-        let (groups, waiting) = (&mut self.groups, &mut self.waiting);
+        let (groups, waiting, lines) = (&mut self.groups, &mut self.waiting, &mut self.lines);
         for group in groups.values_mut() {
-            let before = group.len();
-            group.retain(|reply| !reply.is_closed());
-            *waiting -= before - group.len();
+            let before = group.replies.len();
+            group.replies.retain(|reply| !reply.is_closed());
+            let gone = before - group.replies.len();
+            *waiting -= gone;
+            lines.left(&group.address, gone);
         }
-        self.queue.retain(|(question, whom)| {
-            let wanted = groups.get(&question.id).is_some_and(|it| !it.is_empty());
-            let kept = wanted || *whom == For::Memory;
+        lines.retain(|question, whom| {
+            let group = groups.get(&question.id);
+            let wanted = group.is_some_and(|group| !group.replies.is_empty());
+            let kept = wanted || whom == For::Memory;
             if !kept {
                 groups.remove(&question.id);
             }
@@ -148,19 +182,29 @@ impl Desk {
         });
     }
 
+    /// Takes a group apart: an answer is there, or nobody wants one.
+    fn dissolve(&mut self, id: &CertId) -> Vec<oneshot::Sender<Verdict>> {
+        let Some(group) = self.groups.remove(id) else {
+            return Vec::new();
+        };
+        self.waiting -= group.replies.len();
+        self.lines.left(&group.address, group.replies.len());
+        group.replies
+    }
+
     fn start(&mut self) {
         while self.running.len() < FETCHES_MAX {
-            let Some((question, whom)) = self.queue.pop_front() else {
+            let Some((question, whom)) = self.lines.next() else {
                 return;
             };
             let Some(cache) = self.cache.upgrade() else {
                 return;
             };
             let group = self.groups.get(&question.id);
-            let left = group.is_some_and(|group| group.iter().all(oneshot::Sender::is_closed));
+            let left = group.is_some_and(|it| it.replies.iter().all(oneshot::Sender::is_closed));
             if left && whom == For::Clients {
-                let group = self.groups.remove(&question.id).unwrap_or_default();
-                self.waiting -= group.len();
+                self.dissolve(&question.id);
+                self.lines.ended(&question.address);
                 continue;
             }
             cache.counters.asked.fetch_add(1, Ordering::Relaxed);
@@ -173,8 +217,8 @@ impl Desk {
     }
 
     fn deliver(&mut self, question: Question, result: Result<Answer, &'static str>) {
-        let group = self.groups.remove(&question.id).unwrap_or_default();
-        self.waiting -= group.len();
+        self.lines.ended(&question.address);
+        let replies = self.dissolve(&question.id);
         let Some(cache) = self.cache.upgrade() else {
             return;
         };
@@ -186,7 +230,7 @@ impl Desk {
                 cache.fail(&question.id, why, now)
             }
         };
-        for reply in group {
+        for reply in replies {
             let _ = reply.send(verdict.clone()); // They may have left.
         }
         if verdict == Verdict::Good && self.renewals.len() < cache.settings.entries {
@@ -233,8 +277,12 @@ impl Desk {
                 .filter(|known| known.until == due.until)
                 .is_some_and(|known| known.used.saturating_add(refresh) >= now);
             if in_use && !self.groups.contains_key(&due.question.id) {
-                self.groups.insert(Arc::clone(&due.question.id), Vec::new());
-                self.queue.push_back((due.question, For::Memory));
+                let group = Group {
+                    address: due.question.address.clone(),
+                    replies: Vec::new(),
+                };
+                self.groups.insert(Arc::clone(&due.question.id), group);
+                self.lines.push(due.question, For::Memory);
             }
         }
     }

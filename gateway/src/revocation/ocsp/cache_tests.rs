@@ -87,7 +87,7 @@ fn an_older_answer_does_not_undo_a_newer_one() {
     let other = question(8).id;
     let gone = Verdict::Unavailable("gone");
     assert_eq!(cache.fail(&other, "gone", NOW), gone);
-    assert_eq!(cache.known(&other, NOW + 10), Some(gone));
+    assert_eq!(cache.known(&other, NOW + 10), Some((gone, NOW + 10)));
     assert_eq!(cache.known(&other, NOW + 11), None);
     cache.learn(&other, &answer(Said::Good, NOW), NOW);
     assert_eq!(cache.fail(&other, "gone", NOW), Verdict::Good);

@@ -7,6 +7,7 @@
 
 mod answer;
 mod asker;
+mod lines;
 mod memory;
 mod question;
 mod signer;
@@ -65,11 +66,11 @@ pub struct OcspCache {
     counters: Counters,
 }
 
-/// A question with somebody who waits.
+/// A question, with somebody who waits or nobody.
 #[derive(Debug)]
 struct Asked {
     question: Question,
-    reply: oneshot::Sender<Verdict>,
+    reply: Option<oneshot::Sender<Verdict>>,
 }
 
 #[derive(Debug, Default)]
@@ -120,16 +121,35 @@ impl OcspCache {
 
     /// What is known now. Never waits.
     pub fn cached(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<Verdict> {
+        self.current(certificate, now).map(|(verdict, _)| verdict)
+    }
+
+    /// What is known now, and until when (seconds since the Unix epoch). Never waits.
+    pub fn current(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<(Verdict, i64)> {
         let now = seconds(now);
         let known = self.known(&cert_id(certificate), now)?;
         self.counters.cached.fetch_add(1, Ordering::Relaxed);
         Some(known)
     }
 
-    fn known(&self, id: &[u8], now: i64) -> Option<Verdict> {
+    /// [`Self::cached`] for people: counts nothing, and keeps nothing in memory for longer.
+    pub fn peek(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<Verdict> {
+        let memory = self.memory();
+        let known = memory.get(&cert_id(certificate));
+        let known = known.filter(|known| seconds(now) <= known.until);
+        known.map(|known| known.verdict.clone())
+    }
+
+    /// The responder that is asked about a certificate.
+    pub fn responder_of<'a>(&'a self, certificate: &PathCert<'a>) -> Option<&'a str> {
+        let configured = self.settings.responder.as_deref();
+        configured.or(certificate.responder())
+    }
+
+    fn known(&self, id: &[u8], now: i64) -> Option<(Verdict, i64)> {
         let mut memory = self.memory();
         let known = memory.ask(id, now).filter(|known| now <= known.until)?;
-        Some(known.verdict.clone())
+        Some((known.verdict.clone(), known.until))
     }
 
     /// What is known, or what the responder says within the deadline.
@@ -137,30 +157,40 @@ impl OcspCache {
         if let Some(known) = self.cached(certificate, now) {
             return known;
         }
-        let address = self
-            .settings
-            .responder
-            .as_deref()
-            .or(certificate.responder());
-        let Some(address) = address else {
+        let Some(question) = self.question(certificate) else {
             return Verdict::Unavailable("the certificate names no responder, nor does the bundle");
         };
-        let question = Question {
-            id: cert_id(certificate),
-            address: address.to_owned(),
-            issuer_name: certificate.issuer_name().to_vec(),
-            issuer_key: certificate.issuer_key().to_vec(),
-        };
         let (reply, answer) = oneshot::channel();
+        let reply = Some(reply);
         if self.questions.try_send(Asked { question, reply }).is_err() {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
             return Verdict::Unavailable("too many certificates wait for an answer");
         }
         match timeout(self.settings.deadline, answer).await {
             Ok(Ok(verdict)) => verdict,
-            Ok(Err(_)) => Verdict::Unavailable("nobody asks the responder"),
+            Ok(Err(_)) => Verdict::Unavailable("too many wait for this responder"),
             Err(_) => Verdict::Unavailable("no answer within the deadline"),
         }
+    }
+
+    /// Has a certificate asked about for whom nobody waits: the client is served already. A change for the worse
+    /// counts up [`Self::epoch`].
+    pub fn ask_again(&self, certificate: &PathCert<'_>) {
+        if let Some(question) = self.question(certificate) {
+            let reply = None;
+            let _ = self.questions.try_send(Asked { question, reply }); // Full: the next look asks.
+        }
+    }
+
+    /// `None` where nobody can be asked.
+    fn question(&self, certificate: &PathCert<'_>) -> Option<Question> {
+        let address = self.responder_of(certificate)?;
+        Some(Question {
+            id: cert_id(certificate),
+            address: address.to_owned(),
+            issuer_name: certificate.issuer_name().to_vec(),
+            issuer_key: certificate.issuer_key().to_vec(),
+        })
     }
 
     /// What the mode of the bundle makes of a verdict.
@@ -168,6 +198,19 @@ impl OcspCache {
     /// # Errors
     /// "Revoked" in any mode but `off`; anything but "good" in the mode `hard`.
     pub fn judge(&self, verdict: &Verdict) -> Result<(), Refused> {
+        self.would_pass(verdict)?;
+        let soft = self.settings.mode == OcspMode::Soft;
+        if soft && *verdict != Verdict::Good {
+            self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// [`Self::judge`] for people: counts nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn would_pass(&self, verdict: &Verdict) -> Result<(), Refused> {
         let (reason, detail) = match verdict {
             _ if self.settings.mode == OcspMode::Off => return Ok(()),
             Verdict::Good => return Ok(()),
@@ -179,10 +222,7 @@ impl OcspCache {
                     super::reason_word(*reason)
                 ),
             ),
-            _ if self.settings.mode == OcspMode::Soft => {
-                self.counters.soft_passes.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
+            _ if self.settings.mode == OcspMode::Soft => return Ok(()),
             Verdict::Unknown => (
                 Reason::ClientCertOcspUnknown,
                 "the responder does not know the certificate".to_owned(),
@@ -192,7 +232,29 @@ impl OcspCache {
         Err(Refused { reason, detail })
     }
 
-    /// Counts up whenever a certificate turns out to be revoked: who passed before may not pass now.
+    /// Whether a client with this verdict is turned away.
+    fn is_bad(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Good => false,
+            Verdict::Revoked { .. } => true,
+            Verdict::Unknown | Verdict::Unavailable(_) => self.settings.mode == OcspMode::Hard,
+        }
+    }
+
+    /// Remembers, and counts what turns away clients who passed before.
+    fn remember(&self, id: &CertId, known: Known) {
+        let mut memory = self.memory();
+        let was_bad = memory.get(id).is_some_and(|it| self.is_bad(&it.verdict));
+        let worse = self.is_bad(&known.verdict) && !was_bad;
+        memory.put(Arc::clone(id), known);
+        drop(memory);
+        if worse {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Counts up whenever a certificate turns out to be revoked, or, in the mode `hard`, is not known to be good any
+    /// more: who passed before may not pass now.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -224,34 +286,28 @@ impl OcspCache {
             Said::Revoked { since, reason } => (Verdict::Revoked { since, reason }, until),
             Said::Unknown => (Verdict::Unknown, until.min(now + FAILURE_SECONDS)),
         };
-        let mut memory = self.memory();
-        let before = memory.get(id);
-        if before.is_some_and(|before| answer.this_update < before.this_update) {
-            drop(memory);
+        let before = self.memory().get(id).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|before| answer.this_update < before.this_update)
+        {
             return self.fail(id, "the answer is older than the one before", now);
         }
         let used = before.map_or(now, |before| before.used);
-        let was_revoked =
-            before.is_some_and(|before| matches!(before.verdict, Verdict::Revoked { .. }));
         let known = Known {
             verdict: verdict.clone(),
             this_update: answer.this_update,
             until,
             used,
         };
-        memory.put(Arc::clone(id), known);
-        drop(memory);
-        if !was_revoked && matches!(verdict, Verdict::Revoked { .. }) {
-            self.epoch.fetch_add(1, Ordering::AcqRel);
-        }
+        self.remember(id, known);
         verdict
     }
 
     /// Remembers for a moment that there is no answer, unless a valid one is still there.
     fn fail(&self, id: &CertId, why: &'static str, now: i64) -> Verdict {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        let mut memory = self.memory();
-        let before = memory.get(id).cloned();
+        let before = self.memory().get(id).cloned();
         if let Some(before) = before.as_ref().filter(|before| now <= before.until) {
             return before.verdict.clone();
         }
@@ -268,7 +324,7 @@ impl OcspCache {
             until: now + FAILURE_SECONDS,
             used: before.map_or(now, |before| before.used),
         };
-        memory.put(Arc::clone(id), known);
+        self.remember(id, known);
         verdict
     }
 }

@@ -57,7 +57,8 @@ fn an_entry_ends_at_its_time_and_a_configured_one_does_not() {
 #[test]
 fn what_was_added_outlives_a_restart_and_a_broken_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || DenyList::open(&Deny::default(), Some(folder.path()));
+    let folder = folder.path().join("not/there/yet");
+    let open = || DenyList::open(&Deny::default(), Some(&folder));
     let entry = DenyEntry::parse("spiffe://td/a", Some(1000)).unwrap();
     open().unwrap().add(entry.clone()).unwrap();
     let again = open().unwrap();
@@ -65,7 +66,7 @@ fn what_was_added_outlives_a_restart_and_a_broken_file_is_an_error() {
     assert!(denied(&again, &client("spiffe://td/a"), 5));
     assert!(again.remove(&entry).unwrap() && !again.remove(&entry).unwrap());
     assert!(open().unwrap().is_empty());
-    std::fs::write(folder.path().join("deny.json"), "[{").unwrap();
+    std::fs::write(folder.join("deny.json"), "[{").unwrap();
     assert!(matches!(open(), Err(DenyError::File(..))));
 }
 
