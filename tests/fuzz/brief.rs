@@ -13,7 +13,7 @@ mod checks;
 use std::fs;
 use std::path::Path;
 
-use checks::{client_cert, identity, path, xfcc};
+use checks::{client_cert, crl, identity, ocsp, path, xfcc};
 
 /// Changed inputs for each target: two seconds at most without optimisation.
 const ROUNDS: usize = 8_000;
@@ -88,6 +88,16 @@ fn client_cert_reads_back() {
 #[test]
 fn an_accepted_path_has_one_reading() {
     run("path", path::check);
+}
+
+#[test]
+fn a_list_is_read_whole_or_not_at_all() {
+    run("crl", crl::check);
+}
+
+#[test]
+fn an_answer_is_believed_with_the_issuers_signature_alone() {
+    run("ocsp", ocsp::check);
 }
 
 #[test]

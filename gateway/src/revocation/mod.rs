@@ -24,6 +24,8 @@ mod source;
 // What both lists and answers are made of.
 mod der;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod signature;
 
 use crate::reason::Reason;

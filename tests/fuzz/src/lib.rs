@@ -4,6 +4,8 @@
 //! briefly on mutated seeds (`brief.rs`).
 
 pub mod client_cert;
+pub mod crl;
 pub mod identity;
+pub mod ocsp;
 pub mod path;
 pub mod xfcc;

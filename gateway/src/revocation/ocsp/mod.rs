@@ -96,6 +96,28 @@ pub struct OcspStats {
     pub entries: usize,
 }
 
+/// Whether an answer about a certificate is believed. For the fuzz targets.
+pub(super) fn reads_answer(
+    bytes: &[u8],
+    certificate: &PathCert<'_>,
+    now: i64,
+    kept: std::time::Duration,
+) -> bool {
+    let question = Question {
+        id: cert_id(certificate),
+        address: String::new(),
+        issuer_name: certificate.issuer_name().to_vec(),
+        issuer_key: certificate.issuer_key().to_vec(),
+    };
+    let expected = answer::Expected {
+        question: &question,
+        nonce: None,
+        now,
+        kept,
+    };
+    answer::read(bytes, &expected).is_ok()
+}
+
 impl OcspCache {
     /// A cache for these settings: `old` itself when they are the same. Without [`answer_questions`] it never
     /// learns anything.
