@@ -18,9 +18,14 @@ use crate::harness::{
 };
 use crate::refusals_client_cert::MATRIX;
 
+/// A gateway whose state is in its own folder, where the file finds it too.
+fn builder() -> GatewayBuilder {
+    Gateway::builder().top("state_dir = '.'")
+}
+
 /// A gateway that requires certificates of the bundle `clients`, with these keys.
 fn gateway(echo_url: &str, toml: &str) -> GatewayBuilder {
-    Gateway::builder()
+    builder()
         .trust("clients", client_ca(), toml)
         .demand("require", "clients")
         .upstream_at("echo", echo_url, "")
@@ -290,9 +295,7 @@ async fn the_past_and_the_future_are_explained_too() {
 #[tokio::test]
 async fn a_denied_client_is_explained_by_the_list_of_the_running_gateway() {
     let echo = Echo::start().await.unwrap();
-    let state = tempfile::tempdir().unwrap();
-    let top = format!("state_dir = '{}'", state.path().display());
-    let gateway = gateway(&echo.url(), "").top(&top).spawn().await;
+    let gateway = gateway(&echo.url(), "").spawn().await;
     client_leaf("orders")
         .write(gateway.folder(), "orders")
         .unwrap();
@@ -308,7 +311,7 @@ async fn a_denied_client_is_explained_by_the_list_of_the_running_gateway() {
 async fn a_route_with_a_demand_of_its_own_is_explained_bundle_by_bundle() {
     let echo = Echo::start().await.unwrap();
     let partners = pki::Ca::root("Portcullis test partners").unwrap();
-    let gateway = Gateway::builder()
+    let gateway = builder()
         .trust("clients", client_ca(), "")
         .trust("partners", &partners, "")
         .site(

@@ -108,7 +108,7 @@ fn detail(bundle: &Bundle, check: Check, (path, shown): (Option<&Proof>, Shown<'
         Check::TrustDomain => Asked(leaf.spiffe.clone().unwrap_or_default()),
         Check::DenyList => not_asked("looked at behind the bundles"),
         Check::Crl => match &settings.crl {
-            None => not_asked("no [trust.NAME.crl]"),
+            None => not_asked("no crl table"),
             Some(crl) => Asked(format!(
                 "scope {}, stale {}",
                 crl.scope.as_str(),
@@ -117,7 +117,7 @@ fn detail(bundle: &Bundle, check: Check, (path, shown): (Option<&Proof>, Shown<'
         },
         Check::Ocsp => match (bundle.ocsp(), path) {
             (Some(_), Some(path)) => ocsp(bundle, path, shown),
-            _ => not_asked("no [trust.NAME.ocsp], or its mode is off"),
+            _ => not_asked("no ocsp table, or mode off"),
         },
     }
 }

@@ -185,7 +185,7 @@ fn certificate(
         at: question.at,
     };
     tell_bundles(story, demand, &accounted.bundles, seen);
-    story.section("handshake");
+    story.section("every bundle");
     let shown = accounted
         .verdict
         .and_then(|proof| Shown::new(question.chain.clone(), proof));

@@ -24,7 +24,7 @@ pub struct Report {
 /// One thing that is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `handshake`, `trust bundle NAME`, `request`.
+    /// `handshake`, `trust bundle NAME`, `every bundle`, `request`.
     pub section: String,
     /// What is looked at.
     pub name: String,

@@ -160,8 +160,9 @@ fn demand(
             at: question.at,
         };
         tell_bundles(story, demand, &accounted.bundles, seen);
-        story.section("request");
+        story.section("every bundle");
         tell_deny_list(story, demand, accounted.verdict.as_ref().err());
+        story.section("request");
     }
     match accounted.verdict {
         Ok(met) => {

@@ -47,14 +47,14 @@ impl Proof {
         self.not_after
     }
 
-    /// When to look again: at the end of validity, or of the OCSP answer.
-    pub fn good_until(&self) -> i64 {
-        self.not_after.min(self.status_until)
-    }
-
     /// Intermediates between the client's certificate and the anchor.
     pub fn depth(&self) -> usize {
         self.path.len() - 1
+    }
+
+    /// When to look again: at the end of validity, or of the OCSP answer.
+    pub fn good_until(&self) -> i64 {
+        self.not_after.min(self.status_until)
     }
 
     /// Whether an OCSP answer is wanted and was not there yet: see [`super::Demand::settle`].

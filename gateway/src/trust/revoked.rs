@@ -39,15 +39,17 @@ impl Bundle {
         if let (Some(ocsp), Some(leaf)) = (&self.ocsp, path.first()) {
             let known = match asker {
                 Asker::Client => ocsp.current(leaf, now),
-                Asker::Operator => ocsp.peek(leaf, now).map(|verdict| (verdict, i64::MAX)),
+                Asker::Operator => ocsp.peek(leaf, now),
             };
-            match (known, asker) {
-                (Some((verdict, until)), Asker::Client) => {
-                    ocsp.judge(&verdict)?;
+            match known {
+                Some((verdict, until)) => {
+                    match asker {
+                        Asker::Client => ocsp.judge(&verdict)?,
+                        Asker::Operator => ocsp.would_pass(&verdict)?,
+                    }
                     proof.status_until = until;
                 }
-                (Some((verdict, _)), Asker::Operator) => ocsp.would_pass(&verdict)?,
-                (None, _) => (proof.pending, proof.status_until) = (true, i64::MIN),
+                None => (proof.pending, proof.status_until) = (true, i64::MIN),
             }
         }
         Ok(())
@@ -88,7 +90,8 @@ impl Bundle {
         now: UnixTime,
     ) -> Option<Verdict> {
         let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
-        self.ocsp.as_ref()?.peek(path.first()?, now)
+        let known = self.ocsp.as_ref()?.peek(path.first()?, now)?;
+        Some(known.0)
     }
 
     /// The OCSP responder that is asked about a proven client.

@@ -132,12 +132,12 @@ impl OcspCache {
         Some(known)
     }
 
-    /// [`Self::cached`] for people: counts nothing, and keeps nothing in memory for longer.
-    pub fn peek(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<Verdict> {
+    /// [`Self::current`] for people: counts nothing, and keeps nothing in memory for longer.
+    pub fn peek(&self, certificate: &PathCert<'_>, now: UnixTime) -> Option<(Verdict, i64)> {
         let memory = self.memory();
         let known = memory.get(&cert_id(certificate));
         let known = known.filter(|known| seconds(now) <= known.until);
-        known.map(|known| known.verdict.clone())
+        known.map(|known| (known.verdict.clone(), known.until))
     }
 
     /// The responder that is asked about a certificate.
