@@ -45,6 +45,7 @@ enum Differ {
     Paths,
     Hosts,
     Roles,
+    Methods,
     /// In nothing the index knows: every rule is asked.
     Addresses,
 }
@@ -55,6 +56,7 @@ impl Differ {
             Differ::Paths => "paths",
             Differ::Hosts => "hosts",
             Differ::Roles => "roles",
+            Differ::Methods => "methods",
             Differ::Addresses => "addresses",
         }
     }
@@ -68,6 +70,10 @@ impl Differ {
             Differ::Hosts => {
                 format!("[[rule]]\nroles = [\"orders\"]\nhosts = [\"h{index}.example.com\"]\n")
             }
+            Differ::Methods => format!(
+                "[[rule]]\nroles = [\"orders\"]\npaths = [\"/orders/**\"]\nmethods = [\"{}\", \"M{index}\"]\n",
+                ["PUT", "POST", "DELETE"][index % 3]
+            ),
             Differ::Addresses => format!(
                 "[[rule]]\nroles = [\"orders\"]\npaths = [\"/orders/**\"]\nfrom = [\"10.0.{}.{}\"]\n",
                 index / 256,
@@ -123,6 +129,7 @@ fn policy(criterion: &mut Criterion) {
         Differ::Paths,
         Differ::Hosts,
         Differ::Roles,
+        Differ::Methods,
         Differ::Addresses,
     ] {
         for rules in [1, 100, 10_000] {

@@ -164,9 +164,7 @@ impl Identity {
             issuer: name::rfc4514(certificate.issuer()),
             issuer_attributes: name::attributes(certificate.issuer()),
             policies: policies(&certificate)?,
-            serial: hex(certificate.raw_serial())
-                .trim_start_matches('0')
-                .to_owned(),
+            serial: serial(certificate.raw_serial()),
             sha256,
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
@@ -241,6 +239,14 @@ fn key_facts(key: &SubjectPublicKeyInfo<'_>) -> PublicKeyFacts {
     PublicKeyFacts { kind, bits }
 }
 
+/// As the deny list writes it, zero too.
+fn serial(bytes: &[u8]) -> String {
+    match hex(bytes).trim_start_matches('0') {
+        "" => "0".to_owned(),
+        digits => digits.to_owned(),
+    }
+}
+
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes
@@ -287,6 +293,14 @@ mod tests {
         let mut der = leaf(&[]).to_vec();
         der.push(0);
         assert_eq!(Identity::read(&CertificateDer::from(der)), Err(Unreadable));
+    }
+
+    #[test]
+    fn a_serial_number_is_written_as_the_deny_list_has_it() {
+        for (bytes, denied) in [(&[0][..], "00"), (&[0, 0xab], "00:AB"), (&[0x0a, 0], "a00")] {
+            let written = portcullis_config::parse_serial(denied).unwrap();
+            assert_eq!(serial(bytes), written);
+        }
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl<'a> CanonicalPath<'a> {
         matches!(self.0, Cow::Owned(_))
     }
 
-    /// Whether this path is `prefix` or lies below it, by whole segments. "" matches every path but
-    /// `*`, which lies nowhere.
+    /// Whether this path is `prefix` or lies below it, by whole segments. "" matches every path, also `*`, which lies
+    /// below no other prefix.
     pub fn is_below(&self, prefix: &str) -> bool {
         // `*` has no segments, and is no less a path that a rule for everything is about.
         prefix.is_empty()

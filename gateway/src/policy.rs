@@ -143,7 +143,8 @@ impl Policy {
                 shadows.extend(on_trial.filter(|at| self.rules[**at as usize].rest_holds(facts)));
             }
         };
-        self.index.find(facts.host, facts.path, &roles.who, find);
+        let asked = (facts.host, facts.method);
+        self.index.find(asked, facts.path, &roles.who, find);
         let name = |at: u32| Arc::clone(&self.rules[at as usize].name);
         if let Some(at) = deny {
             return Err(Denied {

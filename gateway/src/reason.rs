@@ -59,7 +59,7 @@ reasons! {
     ClientCertIssuerNotCa = "CLIENT_CERT_ISSUER_NOT_CA", "the client certificate was issued by a certificate that is no CA";
     ClientCertIsCa = "CLIENT_CERT_IS_CA", "a CA certificate was shown as the client's own";
     ClientCertPathLength = "CLIENT_CERT_PATH_LENGTH", "the chain is longer than a CA in it allows (pathLenConstraint)";
-    ClientCertTooDeep = "CLIENT_CERT_TOO_DEEP", "the chain is longer than the verifier follows (six intermediates)";
+    ClientCertTooDeep = "CLIENT_CERT_TOO_DEEP", "the chain is longer than max_depth of the trust bundle, or than the verifier follows (six intermediates)";
     ClientCertNameConstraint = "CLIENT_CERT_NAME_CONSTRAINT", "a name in the certificate violates a CA's name constraints";
     ClientCertWrongEku = "CLIENT_CERT_WRONG_EKU", "the certificate is not for client authentication (extended key usage)";
     ClientCertWeakKey = "CLIENT_CERT_WEAK_KEY", "the certificate's key is too small (RSA below 2048 bits) or of an unsupported kind";

@@ -32,6 +32,7 @@ mod refusals_client_cert;
 mod refusals_handshake;
 mod refusals_request;
 mod revocation_reaches;
+mod roles_of_subjects;
 mod rollout;
 mod server_names;
 mod standing_requests;

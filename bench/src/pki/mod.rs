@@ -11,6 +11,7 @@ mod der;
 mod flaw;
 mod list;
 mod openssl;
+mod subject;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -28,6 +29,7 @@ pub use authority::Ca;
 pub use client::{Client, KeyKind, Usage, Validity};
 pub use flaw::Flaw;
 pub use list::{List, Scope};
+pub use subject::Attribute;
 
 /// A leaf certificate, the certificates between it and its root, and its key.
 #[derive(Clone)]

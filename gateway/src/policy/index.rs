@@ -1,9 +1,10 @@
 //! From host and path to the few rules that can match: tables of hosts, a tree of path segments, and behind
-//! them the rules by set of roles.
+//! them the rules by set of roles and by method.
 //!
-//! The index only leaves out what cannot match. Methods, addresses, headers and exceptions of paths are asked
-//! of what is left.
+//! The index only leaves out what cannot match. Addresses, headers, exceptions of paths and of methods, and the case
+//! of methods, are asked of what is left.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use portcullis_config::{Action, HostPattern, PathPattern, Rule, TemplateEnd, TemplateSegment};
@@ -27,8 +28,16 @@ pub(super) struct Candidates {
     pub(super) allow: Vec<u32>,
 }
 
-/// Candidates by set of hosts and set of roles.
-type Leaf = HashMap<(u32, u32), Candidates>;
+/// Candidates by method.
+#[derive(Debug, Clone, Default)]
+struct ByMethod {
+    any: Candidates,
+    /// In upper case, as rules name them.
+    of: HashMap<Box<str>, Candidates>,
+}
+
+/// By set of hosts and set of roles.
+type Leaf = HashMap<(u32, u32), ByMethod>;
 
 /// A place in the tree of paths.
 #[derive(Debug, Clone, Default)]
@@ -63,15 +72,25 @@ impl Index {
         index
     }
 
-    /// Shows every list of candidates that fits host, path and roles.
+    /// Shows every list of candidates that fits host, method (in whatever case), path and roles.
     pub(super) fn find(
         &self,
-        host: &str,
+        (host, method): (&str, &str),
         path: &CanonicalPath<'_>,
         who: &[u32],
-        mut found: impl FnMut(&Candidates),
+        mut show: impl FnMut(&Candidates),
     ) {
         let places = self.hosts.find(host);
+        let method = match method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            true => Cow::Owned(method.to_ascii_uppercase()),
+            false => Cow::Borrowed(method),
+        };
+        let mut found = |rules: &ByMethod| {
+            show(&rules.any);
+            if let Some(of_method) = rules.of.get(&*method) {
+                show(of_method);
+            }
+        };
         let mut in_leaf = |leaf: &Leaf| {
             // Whichever is less to ask.
             if leaf.len() <= places.len() * who.len() {
@@ -161,6 +180,18 @@ impl Index {
     }
 }
 
+impl ByMethod {
+    fn push(&mut self, number: u32, rule: &Rule) {
+        if rule.methods.is_empty() {
+            self.any.push(number, rule);
+        }
+        for method in &rule.methods {
+            let of_method = self.of.entry(method.to_ascii_uppercase().into());
+            of_method.or_default().push(number, rule);
+        }
+    }
+}
+
 impl Candidates {
     fn push(&mut self, number: u32, rule: &Rule) {
         let list = match rule.action {
@@ -168,7 +199,7 @@ impl Candidates {
             Action::ShadowDeny => &mut self.shadow,
             Action::Allow => &mut self.allow,
         };
-        // Two patterns of one rule can lead to one place.
+        // Two patterns, or two methods, of one rule can lead to one place.
         if list.last() != Some(&number) {
             list.push(number);
         }

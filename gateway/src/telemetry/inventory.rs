@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::lines::days_left;
 pub use self::lines::{RolloutLine, SeenLine};
+use self::lines::{brief, days_left};
 use crate::identity::{ClientIdentity, Identity};
 use crate::reason::Reason;
 
@@ -86,7 +86,7 @@ impl Inventory {
             ClientIdentity::Verified(identity) => (identity, true),
         };
         let fresh = || Seen {
-            identity: Arc::clone(identity),
+            identity: brief(identity),
             verified,
             site: Arc::clone(site),
             first: now,
@@ -121,7 +121,7 @@ impl Inventory {
             reason,
         };
         let fresh = || Count {
-            identity: identity.map(Arc::clone),
+            identity: identity.map(|identity| brief(identity)),
             detail: detail.to_owned(),
             first: now,
             last: now,

@@ -244,7 +244,20 @@ impl DenyList {
 fn read(path: &Path) -> Result<Vec<DenyEntry>, DenyError> {
     let failed = |error| DenyError::File(path.to_owned(), error);
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+        Ok(bytes) => {
+            let entries: Vec<DenyEntry> =
+                serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?;
+            // One that would never match anybody, by a slip of an editor's hand, must not be taken for one that does.
+            let read_again = |entry: &DenyEntry| DenyEntry::parse(&entry.value, entry.until).ok();
+            let odd = |entry: &&DenyEntry| read_again(entry).as_ref() != Some(*entry);
+            match entries.iter().find(odd) {
+                None => Ok(entries),
+                Some(odd) => Err(failed(io::Error::other(format!(
+                    "{:?} is no value of its kind: correct it, or remove the entry",
+                    odd.value
+                )))),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(error)),
     }

@@ -1,5 +1,7 @@
 //! What the inventory and the rollout report tell, line by line.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{Case, Count, Seen, Who};
@@ -9,6 +11,11 @@ use crate::identity::{Identity, PublicKeyKind};
 pub(super) const DAY: i64 = 86_400;
 /// Longer than the CA/Browser Forum allows, which is what scanners complain about.
 const LONG_LIFE_DAYS: i64 = 398;
+
+/// URIs and DNS names that are kept of a certificate, each.
+const NAMES_MAX: usize = 8;
+/// Characters that are kept of a name.
+const LENGTH_MAX: usize = 256;
 
 /// A certificate as it is told.
 #[derive(Debug, Serialize)]
@@ -24,7 +31,7 @@ pub struct SeenLine {
     /// Its SPIFFE ID, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spiffe: Option<String>,
-    /// Its other URIs and DNS names.
+    /// Its other URIs and DNS names, the first of each.
     pub names: Vec<String>,
     /// Whether a trust bundle believed it.
     pub verified: bool,
@@ -124,6 +131,35 @@ impl Count {
 
 pub(super) fn days_left(identity: &Identity, now: i64) -> i64 {
     (identity.not_after - now).div_euclid(DAY)
+}
+
+/// What the tables keep of an identity. A certificate may have names for a megabyte of memory, and in the mode
+/// `unverified` anybody writes it: a table of them must not be what the gateway dies of.
+pub(super) fn brief(identity: &Identity) -> Arc<Identity> {
+    let names = |names: &[String]| {
+        let names = names.iter().take(NAMES_MAX);
+        names.map(|name| shortened(name)).collect()
+    };
+    Arc::new(Identity {
+        spiffe: identity.spiffe.as_deref().map(shortened),
+        uris: names(&identity.uris),
+        dns: names(&identity.dns),
+        subject: shortened(&identity.subject),
+        issuer: shortened(&identity.issuer),
+        serial: shortened(&identity.serial),
+        sha256: identity.sha256,
+        not_before: identity.not_before,
+        not_after: identity.not_after,
+        key: identity.key,
+        ..Identity::default()
+    })
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Nothing here refuses anybody: checks of trust bundles do.

@@ -68,3 +68,29 @@ fn days_left_are_counted_below_each_bound() {
     }
     assert_eq!(inventory.days_left(0), ([1, 1, 2, 2, 2, 2, 2], 3, 402));
 }
+
+#[test]
+fn a_certificate_of_many_and_long_names_takes_little_room() {
+    let inventory = Inventory::new(10);
+    let long = "a\u{e9}".repeat(30_000);
+    let identity = Arc::new(Identity {
+        dns: (0..20_000).map(|number| format!("h{number}")).collect(),
+        uris: vec![long.clone(); 20],
+        spiffe: Some(long.clone()),
+        subject: long.clone(),
+        issuer: long.clone(),
+        ..Identity::default()
+    });
+    let site = Arc::from("api");
+    inventory.note(&ClientIdentity::Unverified(Arc::clone(&identity)), &site, 0);
+    let reason = (&site, Reason::ClientCertLifetime, "");
+    let address = IpAddr::from([10, 0, 0, 1]);
+    inventory.would_refuse(reason, (Some(&identity), address), 0);
+    let told = serde_json::to_string(&inventory.seen(0)).unwrap();
+    assert!(told.len() < 16 * 1024, "{}", told.len());
+    assert!(told.contains("\"h0\"") && told.contains('…'));
+    // Nothing of the long one is held on to.
+    assert_eq!(Arc::strong_count(&identity), 1);
+    let told = serde_json::to_string(&inventory.rollout()).unwrap();
+    assert!(told.len() < 2 * 1024, "{}", told.len());
+}

@@ -76,3 +76,18 @@ fn what_cannot_be_compared_is_refused() {
         assert!(DenyEntry::parse(text, None).is_err(), "{text}");
     }
 }
+
+#[test]
+fn an_entry_of_the_file_that_could_match_nobody_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in [
+        r#"{"kind":"serial","value":"00AB"}"#,
+        r#"{"kind":"sha256","value":"07"}"#,
+        r#"{"kind":"spiffe","value":"spiffe://TD/a"}"#,
+        r#"{"kind":"serial","value":"spiffe://td/a"}"#,
+    ] {
+        std::fs::write(folder.path().join("deny.json"), format!("[{entry}]")).unwrap();
+        let opened = DenyList::open(&Deny::default(), Some(folder.path()));
+        assert!(matches!(opened, Err(DenyError::File(..))), "{entry}");
+    }
+}
