@@ -15,9 +15,11 @@ use crate::schema::one_or_many;
 pub struct HeaderCondition {
     /// Lower case.
     pub name: String,
-    /// One of the field's values matches one of these; empty means no demand. An absent field never does.
+    /// The field's value matches one of these; empty means no demand. An absent field never does. Of a field that is
+    /// sent several times a rule that allows wants every value to match, one that denies a single one.
     pub values: Vec<ValuePattern>,
-    /// None of the field's values matches any of these. An absent field has none, so it is fine.
+    /// The field's value matches none of these. An absent field has none, so it is fine. Of a field that is sent
+    /// several times a rule that allows wants that of every value, one that denies of a single one.
     pub not_values: Vec<ValuePattern>,
 }
 
@@ -62,10 +64,11 @@ impl ValuePattern {
 pub(crate) struct RawHeaderCondition {
     /// Name of the field, in any case. Required.
     name: Option<Located<String>>,
-    /// One value of the field must match one of these: exact, `prefix*`, `*suffix`, or `*` for any.
+    /// The value of the field must match one of these: exact, `prefix*`, `*suffix`, or `*` for any. For an allow
+    /// every value of a field that is sent several times, for a deny one.
     #[schemars(schema_with = "one_or_many::<String>")]
     values: Option<Vec<Located<String>>>,
-    /// No value of the field may match any of these; an absent field is fine.
+    /// The value of the field must match none of these; an absent field is fine.
     #[schemars(schema_with = "one_or_many::<String>")]
     not_values: Option<Vec<Located<String>>>,
 }

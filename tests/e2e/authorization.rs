@@ -267,7 +267,8 @@ async fn exceptions_addresses_and_headers_narrow_a_rule() {
             (Method::GET, "/a/1/2/b", &[], 403),
             (Method::GET, "/env", &[], 403),
             (Method::GET, "/env", &["prod"], 200),
-            (Method::GET, "/env", &["test", "stage7"], 200),
+            (Method::GET, "/env", &["prod", "stage7"], 200),
+            (Method::GET, "/env", &["test", "stage7"], 403),
             (Method::GET, "/env", &["prod", "stage-old"], 403),
             (Method::GET, "/env", &["PROD"], 403),
         ] {

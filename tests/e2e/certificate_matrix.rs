@@ -10,6 +10,7 @@ use rustls::AlertDescription as Alert;
 use serde_json::Value;
 
 use crate::harness::{CLIENT_CA_NAME, Client, Gateway, Responder, Site, client_ca};
+use crate::refusals_client_cert::MATRIX;
 
 const ON_THE_LIST: u64 = 7_001;
 const BY_OCSP: u64 = 7_002;
@@ -43,7 +44,6 @@ fn kinds() -> Vec<(&'static str, Leaf, Verified)> {
         .dns("orders.allowed.example")
         .unwrap()
         .issued_by(&within);
-    let of = |flaw, alert, reason| (flaw, forged(flaw), Refused(alert, reason));
     let mut kinds = vec![
         ("good", issued(pki::Client::new("orders")), Served),
         (
@@ -64,58 +64,20 @@ fn kinds() -> Vec<(&'static str, Leaf, Verified)> {
         ),
         ("3,000 names", forged(Flaw::ManyNames), TooLarge),
     ];
-    let flaws = [
-        of(
-            Flaw::WrongUsage,
-            Alert::UnsupportedCertificate,
-            "CLIENT_CERT_WRONG_EKU",
-        ),
-        of(Flaw::UnknownCa, Alert::UnknownCA, "CLIENT_CERT_UNKNOWN_CA"),
-        of(
-            Flaw::Expired,
-            Alert::CertificateExpired,
-            "CLIENT_CERT_EXPIRED",
-        ),
-        of(
-            Flaw::NotYetValid,
-            Alert::CertificateExpired,
-            "CLIENT_CERT_NOT_YET_VALID",
-        ),
-        of(
-            Flaw::Sha1,
-            Alert::BadCertificate,
-            "CLIENT_CERT_WEAK_SIGNATURE",
-        ),
-        of(
-            Flaw::SelfSigned,
-            Alert::UnknownCA,
-            "CLIENT_CERT_SELF_SIGNED",
-        ),
-        of(
-            Flaw::IssuedByLeaf,
-            Alert::UnknownCA,
-            "CLIENT_CERT_ISSUER_NOT_CA",
-        ),
-        of(
-            Flaw::PathLength,
-            Alert::BadCertificate,
-            "CLIENT_CERT_PATH_LENGTH",
-        ),
-        of(
-            Flaw::NameConstraint,
-            Alert::BadCertificate,
-            "CLIENT_CERT_NAME_CONSTRAINT",
-        ),
-        of(
-            Flaw::UriConstraint,
-            Alert::BadCertificate,
-            "CLIENT_CERT_CONSTRAINT_FORM",
-        ),
-        of(Flaw::TenDeep, Alert::BadCertificate, "CLIENT_CERT_TOO_DEEP"),
-    ];
-    let named = |(flaw, leaf, verified)| (&*String::leak(format!("{flaw:?}")), leaf, verified);
-    kinds.extend(flaws.into_iter().map(named));
+    kinds.extend(flaws());
     kinds
+}
+
+fn flaws() -> Vec<(&'static str, Leaf, Verified)> {
+    let mut flaws = Vec::new();
+    for (flaw, alert, reason) in MATRIX {
+        if matches!(flaw, Flaw::ForgedCa | Flaw::IsCa) {
+            continue; // Kinds of "wrong CA" and "wrong EKU", tried in `refusals_client_cert`.
+        }
+        let name = &*String::leak(format!("{flaw:?}"));
+        flaws.push((name, forged(flaw), Refused(alert, reason)));
+    }
+    flaws
 }
 
 /// A gateway in this mode, whose bundle looks at a list and asks a responder.

@@ -34,6 +34,7 @@ mod refusals_request;
 mod revocation_reaches;
 mod rollout;
 mod server_names;
+mod standing_requests;
 mod tls_policy;
 mod trust_bundles;
 

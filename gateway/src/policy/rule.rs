@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use portcullis_config::{
     Action, HeaderCondition, IpNet, PathPattern, PathTemplate, Rule, TemplateEnd, TemplateSegment,
     ValuePattern,
@@ -119,10 +119,21 @@ impl CompiledRule {
         }
     }
 
+    /// Methods are case-sensitive (RFC 9110, section 9.1), but some upstreams take `delete` for `DELETE`: what
+    /// takes a right away counts in any case, what gives one in upper case alone.
     fn method_is_meant(&self, method: &str) -> bool {
-        let listed = |methods: &[String]| methods.iter().any(|listed| listed == method);
-        (self.rule.methods.is_empty() || listed(&self.rule.methods))
-            && !listed(&self.rule.not_methods)
+        let (methods, not_methods) = (&self.rule.methods, &self.rule.not_methods);
+        let exact = |listed: &[String]| listed.iter().any(|listed| listed == method);
+        let folded = |listed: &[String]| {
+            let mut listed = listed.iter();
+            listed.any(|listed| listed.eq_ignore_ascii_case(method))
+        };
+        match self.rule.action {
+            Action::Allow => (methods.is_empty() || exact(methods)) && !folded(not_methods),
+            Action::Deny | Action::ShadowDeny => {
+                (methods.is_empty() || folded(methods)) && !exact(not_methods)
+            }
+        }
     }
 
     fn address_is_meant(&self, source: IpAddr) -> bool {
@@ -133,18 +144,27 @@ impl CompiledRule {
         self.rule
             .headers
             .iter()
-            .all(|condition| header_holds(condition, headers))
+            .all(|condition| header_holds(condition, headers, self.rule.action))
     }
 }
 
-fn header_holds(condition: &HeaderCondition, headers: &HeaderMap) -> bool {
+/// A field that is sent several times says what its reader makes of it: the first, the last, or all of them. So a
+/// rule that allows wants every value to be right, and for one that denies a single wrong one is enough.
+fn header_holds(condition: &HeaderCondition, headers: &HeaderMap, action: Action) -> bool {
     let values = || headers.get_all(&condition.name).iter();
-    let any_of = |patterns: &[ValuePattern], value: &[u8]| {
-        patterns.iter().any(|pattern| pattern.matches(value))
+    let any = |patterns: &[ValuePattern]| {
+        let one = |value: &HeaderValue| patterns.iter().any(|it| it.matches(value.as_bytes()));
+        values().any(one)
     };
-    let wanted = condition.values.is_empty()
-        || values().any(|value| any_of(&condition.values, value.as_bytes()));
-    wanted && !values().any(|value| any_of(&condition.not_values, value.as_bytes()))
+    let every = |patterns: &[ValuePattern]| {
+        let one = |value: &HeaderValue| patterns.iter().any(|it| it.matches(value.as_bytes()));
+        values().next().is_some() && values().all(one)
+    };
+    let (wanted, unwanted) = match action {
+        Action::Allow => (every(&condition.values), any(&condition.not_values)),
+        Action::Deny | Action::ShadowDeny => (any(&condition.values), every(&condition.not_values)),
+    };
+    (condition.values.is_empty() || wanted) && !unwanted
 }
 
 fn any_path(patterns: &[PathPattern], path: &CanonicalPath<'_>) -> bool {

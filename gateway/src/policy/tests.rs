@@ -1,6 +1,7 @@
 //! Policy: what is refused, what wins, and that the index leaves out nothing and adds nothing.
 
 mod index;
+mod restrictive;
 mod roles;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -275,7 +276,7 @@ fn addresses_match_by_block_and_mapped_ones_count_as_ipv4() {
 }
 
 #[test]
-fn header_conditions_ask_any_value_and_exceptions_every_value() {
+fn header_conditions_of_an_allow_ask_every_value() {
     let condition = |values: &[ValuePattern], not_values: &[ValuePattern]| Rule {
         headers: vec![HeaderCondition {
             name: "x-env".to_owned(),
@@ -297,7 +298,8 @@ fn header_conditions_ask_any_value_and_exceptions_every_value() {
         (&["stage7"], true, true, true),
         (&["x-eu"], true, true, true),
         (&[""], false, true, true),
-        (&["test", "prod"], true, false, false),
+        (&["test", "prod"], false, false, false),
+        (&["prod", "stage7"], true, false, false),
         (&["test", "other"], false, true, true),
         (&["prod, test"], false, true, true),
     ] {

@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use super::identity_headers::IdentityHeaders;
 use super::worker::Worker;
 use crate::identity::ClientIdentity;
+use crate::path::CanonicalPath;
 use crate::policy::RoleSet;
+use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
-use crate::trust::{Met, Refused, Shown};
+use crate::trust::{Demand, Met, Refused, Shown};
 
 /// The client end of a connection, for its requests.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Client {
     open: Rc<Cell<usize>>,
     sending: RefCell<Vec<Weak<SendClock>>>,
     view: RefCell<Option<Rc<View>>>,
+    /// What requests in progress rest on, where routes ask for more than the handshake did.
+    resting: RefCell<Vec<Weak<Resting>>>,
     /// When the certificate, or what is known about it, runs out, seconds since the Unix epoch.
     good_until: Cell<i64>,
     farewell: Farewell,
@@ -41,8 +45,13 @@ const ASKING_SECONDS: i64 = 5;
 #[derive(Debug, Default)]
 struct Farewell {
     by: Cell<Option<Instant>>,
+    reason: Cell<Option<Reason>>,
     bell: Notify,
 }
+
+/// The path a request in progress was admitted for: what its route asks must hold until it ends.
+#[derive(Debug)]
+pub(super) struct Resting(Box<str>);
 
 /// Since when a piece of an answer has been waiting for the client to take it.
 #[derive(Debug)]
@@ -91,6 +100,8 @@ pub(super) struct Caller {
     pub(super) roles: RoleSet,
     /// Until when it holds, seconds since the Unix epoch.
     pub(super) not_after: Option<i64>,
+    /// When it is to be looked at again, seconds since the Unix epoch.
+    again_at: i64,
     /// An OCSP answer is wanted before it is served.
     pub(super) pending: Cell<bool>,
     /// What upstreams are told about it.
@@ -107,6 +118,7 @@ impl Client {
             open: Rc::default(),
             sending: RefCell::default(),
             view: RefCell::new(None),
+            resting: RefCell::default(),
             good_until: Cell::new(good_until),
             farewell: Farewell::default(),
         }
@@ -157,6 +169,22 @@ impl Client {
         fresh
     }
 
+    /// Has what was asked of a request looked after until the returned value is dropped. `None` where its route asks
+    /// nothing that the handshake did not.
+    pub(super) fn rest_on(&self, view: &View, path: &str, caller: &Caller) -> Option<Rc<Resting>> {
+        let asks = view.rules().is_some_and(|rules| rules.demands.len() > 1);
+        if !asks || !self.can_be_revoked() {
+            return None;
+        }
+        self.good_until
+            .set(self.good_until.get().min(caller.again_at));
+        let rests = Rc::new(Resting(path.into()));
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|other| other.strong_count() > 0);
+        resting.push(Rc::downgrade(&rests));
+        Some(rests)
+    }
+
     /// Waits for the OCSP answer that a demand of the site wants.
     pub(super) async fn settle(&self, view: &View, demand: usize) -> Result<(), Refused> {
         let Some(rules) = view.rules() else {
@@ -196,17 +224,60 @@ impl Client {
         }
         match rules.handshake.met_by(&self.shown, now) {
             Ok(met) => {
-                let pending = met.proof.as_ref().is_some_and(|proof| proof.is_pending());
-                if pending {
-                    rules.handshake.ask_again(&self.shown);
+                let again_at = self.again_at(&rules.handshake, &met, now);
+                self.good_until.set(again_at);
+                if rules.demands.len() > 1 {
+                    self.review_routes(worker, (&view, rules), now);
                 }
-                let end = met.proof.map_or(i64::MAX, |proof| proof.good_until());
-                let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-                let soon = if pending { now + ASKING_SECONDS } else { end };
-                self.good_until
-                    .set(soon.min(met.not_after.unwrap_or(i64::MAX)));
             }
             Err(refused) => self.dismiss(worker, &refused),
+        }
+    }
+
+    /// The same for what routes asked beyond the handshake: of requests in progress, and of those that are to come.
+    fn review_routes(&self, worker: &Worker, (view, rules): (&View, &SiteRules), now: UnixTime) {
+        let in_use = self.demands_in_use(rules);
+        for (at, demand) in rules.demands.iter().enumerate() {
+            let known = view.callers[at].get().is_some_and(Result::is_ok);
+            if !in_use[at] && !known {
+                continue;
+            }
+            match demand.met_by(&self.shown, now) {
+                Ok(met) => {
+                    let again_at = self.again_at(demand, &met, now);
+                    self.good_until.set(again_at.min(self.good_until.get()));
+                }
+                Err(refused) if in_use[at] => return self.dismiss(worker, &refused),
+                // The next request is told, for it is decided in a new view.
+                Err(_) => drop(self.view.take()),
+            }
+        }
+    }
+
+    /// Which demands of the site requests in progress rest on.
+    fn demands_in_use(&self, rules: &SiteRules) -> Vec<bool> {
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|rests| rests.strong_count() > 0);
+        let mut in_use = vec![false; rules.demands.len()];
+        for rests in resting.iter().filter_map(Weak::upgrade) {
+            // It is the form that was decided on, which reads as itself.
+            let path = CanonicalPath::parse(&rests.0).ok();
+            let found = path.and_then(|path| rules.routes.find(&path).map(|found| found.demand));
+            in_use[found.unwrap_or(0)] = true;
+        }
+        in_use
+    }
+
+    /// When a client that meets a demand is looked at again. An OCSP answer that ran out is asked for.
+    fn again_at(&self, demand: &Demand, met: &Met, now: UnixTime) -> i64 {
+        match &met.proof {
+            Some(proof) if proof.is_pending() => {
+                demand.ask_again(&self.shown);
+                let soon = i64::try_from(now.as_secs()).unwrap_or(i64::MAX) + ASKING_SECONDS;
+                soon.min(proof.not_after())
+            }
+            Some(proof) => proof.good_until(),
+            None => i64::MAX,
         }
     }
 
@@ -214,6 +285,7 @@ impl Client {
     fn dismiss(&self, worker: &Worker, refused: &Refused) {
         let limit = worker.snapshot().timeouts.revoked;
         self.farewell.by.set(Some(Instant::now() + limit));
+        self.farewell.reason.set(Some(refused.reason));
         self.farewell.bell.notify_waiters();
         worker.shared.metrics.connections_dismissed.inc();
         let detail = match &*refused.detail {
@@ -235,6 +307,11 @@ impl Client {
     /// Whether the connection has to end.
     pub(super) fn is_dismissed(&self) -> bool {
         self.farewell.by.get().is_some()
+    }
+
+    /// Why the connection has to end, if it has to.
+    pub(super) fn dismissed_for(&self) -> Option<Reason> {
+        self.farewell.reason.get()
     }
 
     /// Waits until the connection has to end.
@@ -282,7 +359,7 @@ impl View {
     pub(super) fn caller(&self, client: &Client, demand: usize) -> Result<&Caller, &Refused> {
         let work_out = || {
             let rules = self.rules().ok_or_else(|| Refused {
-                reason: crate::reason::Reason::Misdirected,
+                reason: Reason::Misdirected,
                 detail: String::new(),
             })?;
             let Met {
@@ -294,6 +371,7 @@ impl View {
                 roles: self.snapshot.rules.policy.roles_of(&identity),
                 identity,
                 not_after,
+                again_at: proof.as_ref().map_or(i64::MAX, |proof| proof.good_until()),
                 pending: Cell::new(proof.is_some_and(|proof| proof.is_pending())),
                 headers: IdentityHeaders::default(),
             })

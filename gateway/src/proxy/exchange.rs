@@ -2,6 +2,7 @@
 //!
 //! authority → path → route → policy → permit → rewritten fields → upstream.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ use crate::telemetry::RequestRecord;
 use crate::trust::Refused;
 use crate::upstream::{RequestBody, Target};
 
+/// How often a request waits for an OCSP answer, where what was learned meanwhile asks for another.
+const SETTLE_MAX: usize = 3;
+
 /// What the checks of a request yield.
 struct Admitted<'a> {
     caller: &'a Caller,
@@ -40,10 +44,9 @@ struct Admitted<'a> {
 pub(super) async fn answer(
     worker: &Rc<Worker>,
     client: &Client,
-    mut parts: Parts,
+    parts: Parts,
     body: RequestBody,
 ) -> Response<AnswerBody> {
-    let view = client.view(worker);
     let host = RequestHost::of(&parts);
     let mut recorder = Recorder::new(
         Rc::clone(worker),
@@ -53,22 +56,50 @@ pub(super) async fn answer(
     if parts.version == Version::HTTP_2 {
         recorder.watch(client.send_clock());
     }
-    let admitted = match decide(&view, client, (&parts, host.as_ref()), &body).await {
-        Ok(admitted) => admitted,
-        Err(stopped) => return stop(worker, recorder, stopped),
+    let request = (&parts, host.as_ref());
+    let (first, settled) = (client.view(worker), OnceCell::new());
+    let (view, admitted) = match admit(&first, client, request, &body) {
+        // Boxed: only the first request of a client to a route with a bundle of its own waits here.
+        Err(Stopped {
+            pending: Some(_), ..
+        }) => match Box::pin(settled_view(worker, client, request, &body)).await {
+            Ok(view) => {
+                let view = settled.get_or_init(|| view);
+                (view, admit(view, client, request, &body))
+            }
+            Err(stopped) => return stop(worker, recorder, stopped),
+        },
+        decided => (&first, decided),
     };
+    match (admitted, host) {
+        (Ok(admitted), Some(host)) => {
+            let client = (client, &host, &**view);
+            forward(client, admitted, recorder, (parts, body)).await
+        }
+        (Err(stopped), _) => stop(worker, recorder, stopped),
+        // Whoever was admitted named a host.
+        (Ok(_), None) => stop(worker, recorder, Reason::RequestMalformed.into()),
+    }
+}
+
+/// Sends an admitted request on.
+async fn forward(
+    (client, host, view): (&Client, &RequestHost, &View),
+    admitted: Admitted<'_>,
+    mut recorder: Recorder,
+    (mut parts, body): (Parts, RequestBody),
+) -> Response<AnswerBody> {
     let Admitted {
         caller,
         permit,
         target,
         rewritten,
     } = admitted;
-    // Whoever was admitted named a host.
-    let Some(host) = host else {
-        return recorder.refuse(Reason::RequestMalformed, None);
-    };
-    note(worker, recorder.record(), (caller, &permit, &target));
-    let told = match caller.headers.tell(client, (&view, caller), &target).await {
+    let worker = recorder.worker();
+    note(&worker, recorder.record(), (caller, &permit, &target));
+    let path = rewritten.as_deref().unwrap_or(parts.uri.path());
+    recorder.rest_on(client.rest_on(view, path, caller));
+    let told = match caller.headers.tell(client, (view, caller), &target).await {
         Ok(told) => told,
         Err(untold) => {
             recorder.record().request_id = worker.ids.request_id().into();
@@ -79,14 +110,9 @@ pub(super) async fn answer(
         ip: client.facts.client.ip(),
         told: &told,
     };
-    let ids = prepare_request(
-        &mut parts,
-        &host,
-        &sender,
-        &view.snapshot.forwarding,
-        &worker.ids,
-    );
-    if set_target(&mut parts, &host, target.settings.protocol, rewritten).is_none() {
+    let forwarding = &view.snapshot.forwarding;
+    let ids = prepare_request(&mut parts, host, &sender, forwarding, &worker.ids);
+    if set_target(&mut parts, host, target.settings.protocol, rewritten).is_none() {
         return recorder.refuse(
             Reason::RequestMalformed,
             Some("the target has no form the upstream understands"),
@@ -131,26 +157,26 @@ fn stop(worker: &Worker, mut recorder: Recorder, stopped: Stopped) -> Response<A
     recorder.refuse(stopped.reason, detail)
 }
 
-/// Admits a request, or says why not.
-async fn decide<'a>(
-    view: &'a View,
+/// Waits for the OCSP answers that a request wants. What changed meanwhile counts: the view is the one of afterwards.
+async fn settled_view(
+    worker: &Worker,
     client: &Client,
     request: (&Parts, Option<&RequestHost>),
     body: &RequestBody,
-) -> Result<Admitted<'a>, Stopped> {
-    match admit(view, client, request, body) {
-        Err(Stopped {
+) -> Result<Rc<View>, Stopped> {
+    for _ in 0..SETTLE_MAX {
+        let view = client.view(worker);
+        let Err(Stopped {
             pending: Some(demand),
             ..
-        }) => {
-            // Boxed: only the first request of a client to a route with a bundle of its own waits here.
-            Box::pin(client.settle(view, demand))
-                .await
-                .map_err(|refused| Stopped::from(&refused))?;
-            admit(view, client, request, body)
-        }
-        decided => decided,
+        }) = admit(&view, client, request, body)
+        else {
+            return Ok(view);
+        };
+        let settled = client.settle(&view, demand).await;
+        settled.map_err(|refused| Stopped::from(&refused))?;
     }
+    Ok(client.view(worker))
 }
 
 /// Every check a request passes before anything is sent anywhere.
@@ -161,6 +187,9 @@ fn admit<'a>(
     body: &RequestBody,
 ) -> Result<Admitted<'a>, Stopped> {
     let refused = Stopped::from;
+    if let Some(reason) = client.dismissed_for() {
+        return Err(refused(reason)); // Streams that were opened before the GOAWAY reached their client.
+    }
     if parts.method == Method::CONNECT {
         return Err(refused(Reason::MethodNotSupported));
     }

@@ -19,4 +19,5 @@ pub use client::Client;
 pub use http1::serve as serve_http1;
 pub use http2::serve as serve_http2;
 pub use redirect::serve as serve_redirect;
+pub use register::Left;
 pub use worker::{Shared, Worker};

@@ -1,5 +1,7 @@
 //! Who is inside with a certificate, so that a revocation reaches those too who ask for nothing.
 
+mod rota;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 use tokio::time::Instant;
 
+use self::rota::Rota;
 use super::client::Client;
 use super::worker::Worker;
 
@@ -19,49 +22,51 @@ const ROUND: Duration = Duration::from_secs(30);
 /// The connections of a worker whose clients showed a certificate.
 #[derive(Debug, Default)]
 pub(super) struct Register {
-    clients: RefCell<Vec<Weak<Client>>>,
-    /// Who is still to be looked at since the last change.
-    due: RefCell<Vec<Weak<Client>>>,
+    clients: RefCell<Rota<Weak<Client>>>,
+    /// Whose certificate ran out.
+    past: RefCell<Vec<Weak<Client>>>,
+    /// The second in which it was looked whose did: no certificate ends within one.
+    counted: Cell<u64>,
     /// Generation and epoch of the last change.
     seen: Cell<(u64, u64)>,
-    /// When everybody was last put on the list.
+    /// When everybody's turn last came.
     round: Cell<Option<Instant>>,
+}
+
+/// Whether somebody is left to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Somebody is: look again soon.
+    Some,
+    /// Nobody is.
+    None,
 }
 
 impl Register {
     /// Takes in a client, if there is something about it that can change.
     pub(super) fn enter(&self, client: &Rc<Client>) {
         if client.can_be_revoked() {
-            self.clients.borrow_mut().push(Rc::downgrade(client));
+            self.clients.borrow_mut().enter(Rc::downgrade(client));
         }
     }
 
     /// Looks after everybody: at those whose certificate ran out, and, after a reload or a revocation, at all.
-    pub(super) fn look(&self, worker: &Worker) {
+    pub(super) fn look(&self, worker: &Worker) -> Left {
+        let end = Instant::now() + SLICE;
         let snapshot = worker.snapshot();
         let sites = snapshot.rules.sites.iter();
         let epoch = sites.fold(0, |sum: u64, site| sum.wrapping_add(site.handshake.epoch()));
         let now = UnixTime::now();
-        let mut clients = self.clients.borrow_mut();
-        let mut due = self.due.borrow_mut();
-        clients.retain(|client| client.strong_count() > 0);
-        let changed =
-            self.seen.replace((snapshot.generation, epoch)) != (snapshot.generation, epoch);
+        self.count(now);
+        let change = (snapshot.generation, epoch);
+        let changed = self.seen.replace(change) != change;
         let round = self.round.get().is_none_or(|last| last.elapsed() >= ROUND);
         if changed || round {
             self.round.set(Some(Instant::now()));
-            due.clone_from(&clients);
-        } else if due.is_empty() {
-            // Not beside those who are left from the look before: they would be looked at twice.
-            let past = |client: &&Weak<Client>| {
-                let client = client.upgrade();
-                client.is_some_and(|client| client.is_past(now) && !client.is_dismissed())
-            };
-            due.extend(clients.iter().filter(past).cloned());
+            // Goes on from where it is: those who wait for their turn must not lose it to the next change.
+            self.clients.borrow_mut().everybody();
         }
-        drop(clients);
-        let end = Instant::now() + SLICE;
-        while let Some(client) = due.pop() {
+        while let Some(client) = self.next() {
             if let Some(client) = client.upgrade() {
                 client.review(worker, now);
             }
@@ -69,5 +74,32 @@ impl Register {
                 break;
             }
         }
+        match self.clients.borrow().is_done() && self.past.borrow().is_empty() {
+            true => Left::None,
+            false => Left::Some,
+        }
+    }
+
+    fn next(&self) -> Option<Weak<Client>> {
+        let past = self.past.borrow_mut().pop();
+        past.or_else(|| self.clients.borrow_mut().next())
+    }
+
+    /// Once a second: forgets who left, and finds whose certificate ran out.
+    fn count(&self, now: UnixTime) {
+        if self.counted.replace(now.as_secs()) == now.as_secs() {
+            return;
+        }
+        let mut past = Vec::new();
+        self.clients.borrow_mut().retain(|entry| {
+            let Some(client) = entry.upgrade() else {
+                return false;
+            };
+            if client.is_past(now) && !client.is_dismissed() {
+                past.push(Weak::clone(entry));
+            }
+            true
+        });
+        self.past.replace(past);
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::client::{OpenRequest, SendClock};
+use super::client::{OpenRequest, Resting, SendClock};
 use super::worker::Worker;
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
@@ -34,6 +34,8 @@ pub(super) struct Recorder {
     _open: OpenRequest,
     /// Set for HTTP/2, where many answers share a connection and one may stall.
     clock: Option<Rc<SendClock>>,
+    /// Set where its route asks for more than the handshake did.
+    resting: Option<Rc<Resting>>,
 }
 
 impl Recorder {
@@ -46,12 +48,23 @@ impl Recorder {
             start: Instant::now(),
             _open: open,
             clock: None,
+            resting: None,
         }
     }
 
     /// Has the answer's progress towards the client watched.
     pub(super) fn watch(&mut self, clock: Rc<SendClock>) {
         self.clock = Some(clock);
+    }
+
+    /// Has what its route asked looked after until the answer ends.
+    pub(super) fn rest_on(&mut self, resting: Option<Rc<Resting>>) {
+        self.resting = resting;
+    }
+
+    /// Whose request it is to answer.
+    pub(super) fn worker(&self) -> Rc<Worker> {
+        Rc::clone(&self.worker)
     }
 
     /// What is known so far.

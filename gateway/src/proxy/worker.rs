@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::client::Client;
 use super::ids::Ids;
-use super::register::Register;
+use super::register::{Left, Register};
 use crate::drain::Draining;
 use crate::http1::HeadLimits;
 use crate::limit::Slots;
@@ -102,13 +102,14 @@ impl Worker {
     }
 
     /// Regular small duties: log lines go out, idle upstream connections are closed, clients whose certificate is
-    /// not good any more are told to leave.
-    pub fn tick(&self) {
-        self.register.look(self);
+    /// not good any more are told to leave. Says whether such clients are still to be looked for.
+    pub fn tick(&self) -> Left {
+        let left = self.register.look(self);
         self.access.hand_over();
         self.refusals.hand_over();
         self.upstreams.close_idle();
         drop(self.snapshot()); // Lets go of an old configuration also where no request comes.
+        left
     }
 }
 

@@ -5,10 +5,11 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::bundle::{Bundle, Stopped};
+use super::bundle::Bundle;
 use super::checks::{CHECKS, Check};
 use super::proof::Proof;
 use super::revoked::Asker;
+use super::walk::Stopped;
 use crate::revocation::Refused;
 
 /// What a bundle says about a chain, and how far the chain came.

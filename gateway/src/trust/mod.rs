@@ -14,6 +14,7 @@ mod demand;
 mod deny;
 mod proof;
 mod revoked;
+mod walk;
 
 pub use account::{Account, Outcome};
 pub use bundle::{Bundle, BundleError};

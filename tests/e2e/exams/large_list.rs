@@ -79,19 +79,18 @@ async fn a_list_with_100_000_entries_is_cheap() {
         reloads.push(begun.elapsed());
     }
     let mut noticed = Vec::new();
-    let name = format!(
-        "portcullis_crl_next_update_seconds{{bundle=\"clients\",origin=\"{}\",delta=\"false\"}}",
-        large.display()
-    );
-    for number in 0..ROUNDS as u64 {
-        let before = gateway.metric(&name).await;
-        // Made later, so that its end tells it from the one before.
-        let fresh = list(2 + number, ENTRIES);
+    let origin = large.display();
+    let name =
+        format!("portcullis_crl_entries{{bundle=\"clients\",origin=\"{origin}\",delta=\"false\"}}");
+    for round in 1..=ROUNDS as u64 {
+        // One more entry each time tells them apart.
+        let fresh = list(1 + round, ENTRIES + round);
         fs::write(folder.path().join("draft"), fresh).unwrap();
         fs::rename(folder.path().join("draft"), &large).unwrap();
         let begun = Instant::now();
         until("the new list is in use", async || {
-            (gateway.metric(&name).await != before).then_some(())
+            let entries = gateway.metric(&name).await;
+            (entries == (ENTRIES + round) as f64).then_some(())
         })
         .await;
         noticed.push(begun.elapsed());
