@@ -410,3 +410,32 @@ async fn without_a_gateway_the_file_is_asked_and_what_is_broken_is_told() {
     write_file(&folder.path().join("portcullis.toml"), "nonsense = 1").unwrap();
     assert_eq!(ask(&["--cert", "none"]).await.status.code(), Some(3));
 }
+
+#[tokio::test]
+async fn an_ocsp_answer_is_told_once_it_is_known_and_before_that_who_is_asked() {
+    let echo = Echo::start().await.unwrap();
+    let ocsp = "ocsp = { mode = 'hard', responder = 'http://127.0.0.1:1/' }";
+    let gateway = gateway(&echo.url(), ocsp).spawn().await;
+    let leaf = client_leaf("orders");
+    leaf.write(gateway.folder(), "orders").unwrap();
+    let words = ["--cert", "orders.pem"];
+    let report = agreed(&gateway, &words).await;
+    let check = step(&report, "OCSP");
+    assert_eq!(check["outcome"], "not_asked");
+    let asked = "http://127.0.0.1:1/ is asked before the first request";
+    assert!(check["detail"].as_str().unwrap().contains(asked), "{check}");
+    let detail = report["verdict"]["detail"].as_str().unwrap();
+    assert!(detail.contains("OCSP is asked"), "{detail}");
+    let client = Client::new().certificate(&leaf);
+    let refused = client.get(&gateway, "/orders/1").await;
+    assert!(refused.is_err());
+    let line = gateway
+        .wait_for_refusal("CLIENT_CERT_OCSP_UNAVAILABLE")
+        .await;
+    // Only the running gateway knows that now.
+    let always = ["--json", "--config", "portcullis.toml"];
+    let said = said(gateway.folder(), &[&words[..], &always].concat()).await;
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(line["reason"], reason(&value["report"]), "{value:#}");
+    assert_eq!(step(&value["report"], "OCSP")["outcome"], "fail");
+}
