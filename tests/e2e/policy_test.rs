@@ -82,7 +82,7 @@ host = "localhost"
 method = "POST"
 path = "/pay/1"
 from = "10.1.2.3"
-headers = { x-env = ["test", "prod"] }
+headers = { x-env = ["prod", "prod"] }
 expect = "allow"
 rule = "pay"
 [[case]]
