@@ -13,7 +13,7 @@ use super::constraints::undecided;
 use super::proof::{Note, Proof};
 use super::revoked::Asker;
 use crate::reason::Reason;
-use crate::revocation::Refused;
+use crate::revocation::{Refused, date};
 
 /// How far a chain came that is refused.
 #[derive(Debug)]
@@ -212,7 +212,16 @@ impl Bundle {
         intermediates: &[CertificateDer<'_>],
     ) -> Refused {
         let mut reason = reason_of(error, leaf);
-        let mut detail = error.to_string();
+        let seconds = |time: &UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let mut detail = match error {
+            webpki::Error::CertExpired { not_after, .. } => {
+                format!("it, or a CA above it, ended {}", date(seconds(not_after)))
+            }
+            webpki::Error::CertNotValidYet { not_before, .. } => {
+                format!("it, or a CA above it, begins {}", date(seconds(not_before)))
+            }
+            error => error.to_string(),
+        };
         if reason == Reason::ClientCertNameConstraint {
             let of_anchors = self
                 .anchors
