@@ -60,7 +60,8 @@ fn deny(argument: &str, state: &State) -> Result<Value, String> {
             let now = u64::try_from(unix_seconds()).unwrap_or(0);
             let until = seconds.map(|seconds| now.saturating_add(seconds));
             let entry = DenyEntry::parse(&value, until).map_err(|error| error.to_string())?;
-            list.add(entry.clone()).map_err(|error| error.to_string())?;
+            list.add(entry.clone(), now)
+                .map_err(|error| error.to_string())?;
             tracing::warn!(value = %entry.value, "added to the deny list");
             Ok(json!(entry))
         }

@@ -142,11 +142,15 @@ impl DenyList {
         }
     }
 
-    /// Adds an entry; one that is there gets the new end.
-    pub fn add(&self, entry: DenyEntry) -> Result<(), DenyError> {
+    /// Adds an entry; one that is there gets the new end, and those that have ended by `now` (seconds since the Unix
+    /// epoch) leave.
+    pub fn add(&self, entry: DenyEntry, now: u64) -> Result<(), DenyError> {
         let mut parts = self.parts();
         let mut added = parts.added.clone();
-        added.retain(|known| (known.kind, &known.value) != (entry.kind, &entry.value));
+        added.retain(|known| {
+            let same = (known.kind, &known.value) == (entry.kind, &entry.value);
+            !same && known.until.is_none_or(|until| now < until)
+        });
         if added.len() >= ENTRIES_MAX {
             return Err(DenyError::Full);
         }

@@ -138,7 +138,7 @@ fn the_deny_list_counts_in_every_mode_that_asks() {
         let shown = Shown::new(chain.clone(), demand.verify(&chain, now).unwrap()).unwrap();
         let before = demand.epoch();
         assert!(demand.met_by(&shown, now).is_ok());
-        demand.deny().add(entry()).unwrap();
+        demand.deny().add(entry(), 0).unwrap();
         assert_ne!(demand.epoch(), before);
         assert_eq!(
             reason(demand.met_by(&shown, now)),

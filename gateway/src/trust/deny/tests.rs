@@ -29,7 +29,7 @@ fn each_kind_of_entry_denies_and_others_pass() {
     for text in ["spiffe://td/a", "spiffe://td/**", "00:AB", &"07".repeat(32)] {
         let list = DenyList::open(&Deny::default(), None).unwrap();
         assert!(!denied(&list, &client("spiffe://td/a"), 0));
-        list.add(DenyEntry::parse(text, None).unwrap()).unwrap();
+        list.add(DenyEntry::parse(text, None).unwrap(), 0).unwrap();
         assert!(denied(&list, &client("spiffe://td/a"), 0), "{text}");
         let other = Identity {
             uris: vec!["spiffe://other/a".to_owned()],
@@ -44,9 +44,12 @@ fn each_kind_of_entry_denies_and_others_pass() {
 #[test]
 fn an_entry_ends_at_its_time_and_a_configured_one_does_not() {
     let list = DenyList::open(&Deny::default(), None).unwrap();
-    list.add(DenyEntry::parse("ab", Some(100)).unwrap())
+    list.add(DenyEntry::parse("ab", Some(100)).unwrap(), 0)
         .unwrap();
     assert!(denied(&list, &client("x"), 99) && !denied(&list, &client("x"), 100));
+    list.add(DenyEntry::parse("cd", None).unwrap(), 100)
+        .unwrap();
+    assert_eq!(list.added().len(), 1, "what has ended leaves");
     list.configure(&Deny {
         serial: vec!["ab".to_owned()],
         ..Deny::default()
@@ -60,7 +63,7 @@ fn what_was_added_outlives_a_restart_and_a_broken_file_is_an_error() {
     let folder = folder.path().join("not/there/yet");
     let open = || DenyList::open(&Deny::default(), Some(&folder));
     let entry = DenyEntry::parse("spiffe://td/a", Some(1000)).unwrap();
-    open().unwrap().add(entry.clone()).unwrap();
+    open().unwrap().add(entry.clone(), 0).unwrap();
     let again = open().unwrap();
     assert_eq!(again.added(), std::slice::from_ref(&entry));
     assert!(denied(&again, &client("spiffe://td/a"), 5));
