@@ -1,7 +1,10 @@
 //! SHA-256 fingerprints, as tools print them, and SPIFFE trust domains.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::Located;
 use crate::check::Check;
-use crate::role::patterns;
+use crate::role::{parse_sha256, patterns};
 
 const SHAPE: &str =
     "a SHA-256 has 64 hex digits, with or without colons between bytes, or 44 base64 characters";
@@ -37,48 +40,11 @@ pub(super) fn trust_domains(
 /// Hex (`openssl x509 -fingerprint`), or base64 (RFC 7469 pins, with or without `sha256/`).
 fn parse(text: &str) -> Result<[u8; 32], &'static str> {
     let text = text.strip_prefix("sha256/").unwrap_or(text);
-    if text.len() == 44 {
-        return base64(text).ok_or(SHAPE);
+    if text.len() != 44 {
+        return parse_sha256(text).map_err(|_| SHAPE);
     }
-    let digits = match text.len() {
-        64 => text.to_owned(),
-        95 if text.bytes().skip(2).step_by(3).all(|byte| byte == b':') => text.replace(':', ""),
-        _ => return Err(SHAPE),
-    };
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(SHAPE);
-    }
-    let mut sum = [0; 32];
-    for (index, byte) in sum.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| SHAPE)?;
-    }
-    Ok(sum)
-}
-
-/// 32 bytes in standard base64 (RFC 4648, section 4).
-fn base64(text: &str) -> Option<[u8; 32]> {
-    let value = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let text = text.strip_suffix('=')?;
-    let (mut sum, mut filled) = ([0; 32], 0);
-    let (mut bits, mut held) = (0_u32, 0);
-    for byte in text.bytes() {
-        bits = bits << 6 | u32::from(value(byte)?);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            *sum.get_mut(filled)? = u8::try_from(bits >> held & 0xff).ok()?;
-            filled += 1;
-        }
-    }
-    // The last character carries two bits that must be zero.
-    (filled == 32 && bits & ((1 << held) - 1) == 0).then_some(sum)
+    let bytes = STANDARD.decode(text).map_err(|_| SHAPE)?;
+    bytes.try_into().map_err(|_| SHAPE)
 }
 
 #[cfg(test)]
