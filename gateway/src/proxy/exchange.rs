@@ -9,36 +9,21 @@ use std::sync::Arc;
 use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Response, Uri, Version};
 use portcullis_config::UpstreamProtocol;
-use rustls_pki_types::UnixTime;
 use tokio::time::Duration;
 
+use super::admission::{Admitted, Stopped, admit, settled_view};
 use super::authority::RequestHost;
 use super::client::{Caller, Client, View};
 use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
 use super::worker::Worker;
 use crate::identity::ClientIdentity;
-use crate::path::CanonicalPath;
-use crate::policy::{Denied, Permit, RequestFacts};
+use crate::policy::Permit;
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
-use crate::trust::Refused;
 use crate::upstream::{RequestBody, Target};
-
-/// How often a request waits for an OCSP answer, where what was learned meanwhile asks for another.
-const SETTLE_MAX: usize = 3;
-
-/// What the checks of a request yield.
-struct Admitted<'a> {
-    caller: &'a Caller,
-    permit: Permit,
-    target: Arc<Target>,
-    /// The path that was decided on, where it differs from the one that was sent.
-    rewritten: Option<String>,
-}
 
 /// Answers a request. Never fails: what goes wrong becomes a bare status with a recorded reason.
 pub(super) async fn answer(
@@ -157,143 +142,6 @@ fn stop(worker: &Worker, mut recorder: Recorder, stopped: Stopped) -> Response<A
     recorder.refuse(stopped.reason, detail)
 }
 
-/// Waits for the OCSP answers that a request wants. What changed meanwhile counts: the view is the one of afterwards.
-async fn settled_view(
-    worker: &Worker,
-    client: &Client,
-    request: (&Parts, Option<&RequestHost>),
-    body: &RequestBody,
-) -> Result<Rc<View>, Stopped> {
-    for _ in 0..SETTLE_MAX {
-        let view = client.view(worker);
-        let Err(Stopped {
-            pending: Some(demand),
-            ..
-        }) = admit(&view, client, request, body)
-        else {
-            return Ok(view);
-        };
-        let settled = client.settle(&view, demand).await;
-        settled.map_err(|refused| Stopped::from(&refused))?;
-    }
-    Ok(client.view(worker))
-}
-
-/// Every check a request passes before anything is sent anywhere.
-fn admit<'a>(
-    view: &'a View,
-    client: &Client,
-    (parts, host): (&Parts, Option<&RequestHost>),
-    body: &RequestBody,
-) -> Result<Admitted<'a>, Stopped> {
-    let refused = Stopped::from;
-    if let Some(reason) = client.dismissed_for() {
-        return Err(refused(reason)); // Streams that were opened before the GOAWAY reached their client.
-    }
-    if parts.method == Method::CONNECT {
-        return Err(refused(Reason::MethodNotSupported));
-    }
-    if parts.headers.len() > view.snapshot.limits.headers {
-        return Err(refused(Reason::RequestTooLarge));
-    }
-    if let Some(limit) = view.snapshot.limits.body
-        && body.size_hint().lower() > limit
-    {
-        return Err(refused(Reason::BodyTooLarge));
-    }
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    if target.len() > view.snapshot.limits.target {
-        return Err(refused(Reason::RequestTooLarge));
-    }
-    let host = host.ok_or(refused(Reason::RequestMalformed))?;
-    // The host must belong to the site whose handshake this was, seen through the same listener.
-    let names = view
-        .listener
-        .and_then(|index| view.snapshot.rules.listeners[index].names.as_ref());
-    let owner = names.and_then(|names| names.site_of(&host.name));
-    let site = match view.rules() {
-        Some(site) if owner == view.site => site,
-        _ => return Err(refused(Reason::Misdirected)),
-    };
-    let path =
-        CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
-    let found = site.routes.find(&path);
-    let demand = found.map_or(0, |found| found.demand);
-    let caller = view.caller(client, demand)?;
-    let now = UnixTime::now().as_secs();
-    if caller
-        .not_after
-        .is_some_and(|end| u64::try_from(end).is_ok_and(|end| end < now))
-    {
-        return Err(refused(Reason::ClientCertExpired));
-    }
-    if caller.pending.get() {
-        return Err(Stopped {
-            pending: Some(demand),
-            ..refused(Reason::ClientCertOcspUnavailable)
-        });
-    }
-    let facts = RequestFacts {
-        host: &host.name,
-        method: parts.method.as_str(),
-        path: &path,
-        source: client.facts.client.ip(),
-        headers: &parts.headers,
-    };
-    let permit = view.snapshot.rules.policy.decide(&caller.roles, &facts)?;
-    // Only who may ask learns that there is nothing.
-    let upstream = found.ok_or(refused(Reason::NoRoute))?.upstream;
-    let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
-    Ok(Admitted {
-        caller,
-        permit,
-        target: Arc::clone(&view.snapshot.targets[upstream]),
-        rewritten,
-    })
-}
-
-/// A request that goes no further.
-struct Stopped {
-    reason: Reason,
-    /// Name of the deny rule, if one matched.
-    rule: Option<Arc<str>>,
-    detail: Box<str>,
-    /// The demand that first wants an OCSP answer.
-    pending: Option<usize>,
-}
-
-impl From<Reason> for Stopped {
-    fn from(reason: Reason) -> Self {
-        Self {
-            reason,
-            rule: None,
-            detail: Box::default(),
-            pending: None,
-        }
-    }
-}
-
-impl From<Denied> for Stopped {
-    fn from(denied: Denied) -> Self {
-        Self {
-            rule: denied.rule,
-            ..denied.reason.into()
-        }
-    }
-}
-
-impl From<&Refused> for Stopped {
-    fn from(refused: &Refused) -> Self {
-        Self {
-            detail: refused.detail.as_str().into(),
-            ..refused.reason.into()
-        }
-    }
-}
-
 fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> Box<RequestRecord> {
     Box::new(RequestRecord {
         connection: Rc::clone(&client.facts),
@@ -370,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::path::CanonicalPath;
 
     /// Paths made of what stacks read differently, and of what they do not.
     fn target() -> impl Strategy<Value = String> {

@@ -1,5 +1,6 @@
 //! Requests on their way through: checked, permitted, rewritten, sent on, answered.
 
+mod admission;
 mod authority;
 mod claims;
 mod client;
