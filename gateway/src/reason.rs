@@ -46,6 +46,7 @@ reasons! {
     AlpnMismatch = "ALPN_MISMATCH", "the client offered only application protocols the site does not speak";
     HandshakeTimeout = "HANDSHAKE_TIMEOUT", "the handshake did not finish within timeouts.handshake";
     HandshakeProtocol = "HANDSHAKE_PROTOCOL", "the client broke the TLS protocol";
+    HandshakeTooLarge = "HANDSHAKE_TOO_LARGE", "a handshake message of the client, usually its certificate chain, is larger than 64 KiB";
     HandshakeAborted = "HANDSHAKE_ABORTED", "the client sent a fatal alert, usually because it does not accept our certificate";
     HandshakeClosed = "HANDSHAKE_CLOSED", "the client closed the connection during the handshake";
     HsmBusy = "HSM_BUSY", "more full handshakes came than the token can sign in time: its queue was full";

@@ -177,7 +177,7 @@ async fn every_kind_in_every_mode_over_every_version_and_protocol() {
             let client = Client::new().certificate(leaf);
             match verified {
                 _ if mode == "ignore" => assert_served(&gateway, &client, kind).await,
-                TooLarge => assert_refused(&gateway, &client, None, "HANDSHAKE_PROTOCOL").await,
+                TooLarge => assert_refused(&gateway, &client, None, "HANDSHAKE_TOO_LARGE").await,
                 Refused(alert, reason) if verifies => {
                     assert_refused(&gateway, &client, Some(*alert), reason).await;
                 }

@@ -290,7 +290,7 @@ async fn a_certificate_larger_than_a_handshake_message_is_refused() {
         // under TLS 1.3 nobody but rustls could encrypt one.
         assert_eq!(refused.alert, None, "{}", refused.error);
         let line = gateway.refusal_of(refused.port).await;
-        assert_eq!(line["reason"], "HANDSHAKE_PROTOCOL");
+        assert_eq!(line["reason"], "HANDSHAKE_TOO_LARGE");
     }
     assert_eq!(echo.record().connection_count(), 0);
 }

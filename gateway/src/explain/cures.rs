@@ -45,8 +45,10 @@ advices! {
         "set http2 = true on the site, or correct the client's ALPN list";
     HandshakeTimeout: "a slow or stalled client, packet loss, or a token that is slow to sign",
         "look at portcullis_hsm_waiting first; then raise timeouts.handshake";
-    HandshakeProtocol: "a broken TLS library, a middlebox, a message larger than TLS allows, or an attack",
+    HandshakeProtocol: "a broken TLS library, a middlebox, or an attack",
         "read the detail in the refusal log; try the client directly, without what stands between";
+    HandshakeTooLarge: "a certificate with thousands of names, or a chain with far too many certificates",
+        "issue a smaller certificate; the client is told nothing, for the TLS library gives up without an alert";
     HandshakeAborted: "the client does not trust our certificate, does not find its name in it, or it has expired",
         "check the chain with `portcullis check --live`, and give the client the CA that issued it";
     HandshakeClosed: "a scanner, a client that gave up, or a client that found no certificate it may send",

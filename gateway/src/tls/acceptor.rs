@@ -240,9 +240,11 @@ async fn read_client_hello(
                     let _ = alert.write_all(&mut queued); // A Vec takes everything.
                     let queued = replaces_alert(&error, None).map_or(queued, Vec::from);
                     let mut failure = Failure::tls(&error, queued);
-                    if failure.reason == Reason::HandshakeProtocol {
-                        failure.reason = Reason::NotTls;
-                    }
+                    failure.reason = match failure.reason {
+                        Reason::HandshakeProtocol => Reason::NotTls,
+                        Reason::HandshakeTooLarge => Reason::ClientHelloTooLarge,
+                        reason => reason,
+                    };
                     return Err(failure);
                 }
             }

@@ -1,7 +1,7 @@
 //! From rustls' errors to a reason, and the alerts that are written by hand.
 
 use portcullis_hsm::HsmError;
-use rustls::{AlertDescription, Error, PeerIncompatible, ProtocolVersion};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, ProtocolVersion};
 
 use super::client_cert;
 use crate::reason::Reason;
@@ -43,6 +43,9 @@ fn reason_of(error: &Error) -> Reason {
             Some(error) => reason_of_hsm(error),
             None => Reason::HandshakeProtocol,
         },
+        Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            Reason::HandshakeTooLarge
+        }
         // rustls' word for "no certificate of the site fits the client".
         Error::General(_) => Reason::TlsParameters,
         _ => Reason::HandshakeProtocol,
