@@ -1,8 +1,5 @@
 //! What revocation asks of a certificate of a verified path.
 
-use rustls_pki_types::CertificateDer;
-use webpki::VerifiedPath;
-
 use super::der::{self, Malformed, Reader, constructed, context, read_extension};
 use super::names::{Kind, Point, Subject, http_address, http_addresses, read_points};
 
@@ -35,25 +32,6 @@ impl<'a> PathCert<'a> {
     /// The certificate is no X.509.
     pub fn new(der: &'a [u8], issuer_key: &'a [u8]) -> Result<Self, Malformed> {
         read(der, issuer_key).map(|(certificate, _)| certificate)
-    }
-
-    /// The certificates of a path below its anchor, the client's own first. `leaf` and `intermediates` are
-    /// those that were verified.
-    ///
-    /// # Errors
-    /// A certificate is no X.509, or the path has one that was not given.
-    pub fn of_path(
-        path: &VerifiedPath<'a>,
-        leaf: &'a [u8],
-        intermediates: &'a [CertificateDer<'_>],
-    ) -> Result<Vec<Self>, Malformed> {
-        let mut ders = vec![leaf];
-        for used in path.intermediate_certificates() {
-            let used = used.der();
-            let given = intermediates.iter().find(|given| **given == used);
-            ders.push(given.ok_or(Malformed("path"))?);
-        }
-        Self::of_chain(&ders, path.anchor().subject_public_key_info.as_ref())
     }
 
     /// The certificates of a path below its anchor, the client's own first, each issued by the next.

@@ -55,11 +55,6 @@ fn jittered(wait: std::time::Duration) -> std::time::Duration {
     wait.mul_f64(0.9 + f64::from(byte[0]) / 255.0 * 0.2)
 }
 
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Seconds since the Unix epoch for people.
 pub fn date(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)

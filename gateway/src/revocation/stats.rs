@@ -9,7 +9,8 @@ use super::crl::Crl;
 use super::entry::Entry;
 use super::index::{Index, List, Passage, SKEW, Status};
 use super::store::CrlStore;
-use super::{date, hex, reason_word};
+use super::{date, reason_word};
+use crate::identity::hex;
 
 /// What is counted in a store.
 #[derive(Debug, Default)]

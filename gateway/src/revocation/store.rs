@@ -216,7 +216,7 @@ impl CrlStore {
 }
 
 fn refused(certificate: &PathCert<'_>, status: &Status) -> Refused {
-    let serial = super::hex(certificate.serial());
+    let serial = crate::identity::hex(certificate.serial());
     let (reason, detail) = match status {
         Status::Revoked { list, reason, .. } => {
             let word = super::reason_word(*reason);
