@@ -1,7 +1,9 @@
 //! The sources, as one type, and what they are told.
 
+use std::sync::Arc;
+
 use super::random::Random;
-use super::{Look, Rotation, TicketKeysError};
+use super::{Look, Rotation, TicketKey, TicketKeysError};
 
 /// What every source needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +30,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// Keys of this process alone.
-    pub fn random(setup: Setup) -> Self {
-        Self::Random(Random::new(setup))
+    /// Keys of this process alone. Those in `known` open for as long as they would have.
+    pub fn random(setup: Setup, known: Vec<Arc<TicketKey>>) -> Self {
+        Self::Random(Random::new(setup, known))
     }
 
     /// The first look. `now` is seconds since the Unix epoch, here and below.
