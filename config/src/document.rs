@@ -16,15 +16,18 @@ use crate::hsm::RawHsm;
 use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
 use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
-use crate::listener::{Draft, RawListener, distinct_addresses};
+use crate::listener::{Above, Draft, RawListener, distinct_addresses};
 use crate::policy::RawRule;
+use crate::redis::RawRedis;
+use crate::resumption::{Layer, RawResumption};
 use crate::role::RawRole;
 use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
+use crate::tickets::RawTickets;
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::RawUpstream;
 use crate::value::Number;
-use crate::{Config, Hsm, Located, Places, Role, Rule, Timeouts, Upstream};
+use crate::{Config, Hsm, Located, Places, Redis, Role, Rule, Timeouts, Upstream};
 
 /// More data workers than any machine has cores.
 const WORKERS_MAX: usize = 1024;
@@ -56,6 +59,12 @@ pub(crate) struct RawConfig {
     trust: Option<BTreeMap<Located<String>, Located<RawTrust>>>,
     /// Clients that are turned away whatever their certificate says.
     deny: Option<RawDeny>,
+    /// Redis or Valkey that a fleet of gateways shares, by name.
+    redis: Option<BTreeMap<Located<String>, Located<RawRedis>>>,
+    /// The keys session tickets are sealed with.
+    tickets: Option<RawTickets>,
+    /// Resumption of sessions, for the keys that listeners and sites do not say themselves.
+    resumption: Option<Located<RawResumption>>,
     /// Sockets that accept clients.
     listener: Option<Vec<Located<RawListener>>>,
     /// What is served, by host name.
@@ -93,14 +102,17 @@ impl RawConfig {
         let (mut named, mut upstreams) = upstreams(check, self.upstream);
 
         let trusts = trusts(check, self.trust);
-        let (listener_names, drafts) = listeners(check, self.listener, &trusts);
+        let (redis_names, redis) = redis(check, self.redis);
+        let above = Above {
+            trusts: &trusts,
+            redis: &redis_names,
+            resumption: &resumption(check, self.resumption, &redis_names),
+        };
+        let (listener_names, drafts) = listeners(check, self.listener, &above);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
-        let mut addresses: Vec<_> = drafts
-            .iter()
-            .filter_map(|draft| draft.bind.clone())
-            .collect();
-        addresses.extend(admin_bind.value.map(|bind| admin_bind.with(bind)));
-        distinct_addresses(check, &addresses);
+        let binds = drafts.iter().filter_map(|draft| draft.bind.clone());
+        let admin_bind = admin_bind.value.map(|bind| admin_bind.with(bind));
+        distinct_addresses(check, &binds.chain(admin_bind).collect::<Vec<_>>());
 
         let tokens = Tokens {
             names: &names,
@@ -113,13 +125,15 @@ impl RawConfig {
             listener_names: &listener_names,
             tokens: &tokens,
             trusts: &trusts,
+            redis: &redis_names,
             upstreams: &mut upstreams,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
-        let mut whole = Vec::new();
-        for (own, draft) in drafts.into_iter().enumerate() {
-            whole.extend(draft.finish(check, own, &sites, &site_names));
-        }
+        let tickets = self.tickets.unwrap_or_default();
+        let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
+        let whole = drafts.into_iter().enumerate();
+        let whole = whole.filter_map(|(own, draft)| draft.finish(check, own, &sites, &site_names));
+        let whole = whole.collect();
         let (role_names, roles, rules) = policy(check, self.role, self.rule, &sites);
         let forwarding = self.forwarding.unwrap_or_default();
         for upstream in &named {
@@ -135,6 +149,8 @@ impl RawConfig {
             keys,
             trusts: trusts.named,
             deny: self.deny.unwrap_or_default().check(check),
+            redis: redis.into_iter().collect::<Option<_>>()?,
+            tickets,
             roles,
             rules,
             upstreams: named,
@@ -215,6 +231,30 @@ fn trusts(
     }
 }
 
+fn redis(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawRedis>>>,
+) -> (Names, Vec<Option<Redis>>) {
+    let (names, tables) = in_file_order(tables);
+    let mut redis = Vec::new();
+    for (name, raw) in names.iter().zip(tables) {
+        redis.push(raw.value.check(check, name, &raw.span));
+    }
+    (Names::new(check, "redis", names), redis)
+}
+
+/// What the top level says, over the defaults.
+fn resumption(
+    check: &mut Check<'_>,
+    written: Option<Located<RawResumption>>,
+    redis: &Names,
+) -> Layer {
+    let own = written.map_or_else(Layer::silent, |raw| {
+        raw.value.check(check, &raw.span, redis)
+    });
+    own.over(&Layer::defaults())
+}
+
 fn upstreams(
     check: &mut Check<'_>,
     tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
@@ -237,7 +277,7 @@ fn upstreams(
 fn listeners(
     check: &mut Check<'_>,
     tables: Option<Vec<Located<RawListener>>>,
-    trusts: &Trusts,
+    above: &Above<'_>,
 ) -> (Names, Vec<Draft>) {
     let tables = tables.unwrap_or_default();
     if tables.is_empty() && !check.lost_tables() {
@@ -248,7 +288,7 @@ fn listeners(
     let names = Names::new(check, "listener", names_of(&tables, RawListener::name));
     let drafts = tables
         .into_iter()
-        .map(|raw| raw.value.check(check, &raw.span, trusts))
+        .map(|raw| raw.value.check(check, &raw.span, above))
         .collect();
     (names, drafts)
 }

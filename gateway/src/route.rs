@@ -56,6 +56,7 @@ mod tests {
                 prefix: prefix.to_owned(),
                 upstream,
                 client_cert: None,
+                early_data: false,
                 span: 0..0,
             };
             (route, 0)
