@@ -15,6 +15,7 @@ pub mod certificates;
 pub mod fleet;
 pub mod jws;
 pub mod revocation;
+pub mod ticket_keys;
 pub mod tls;
 pub mod trust;
 
