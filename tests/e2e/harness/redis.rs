@@ -240,6 +240,11 @@ impl Watched {
         let master = Redis::start(folder, &[]).await;
         let of = format!("replicaof 127.0.0.1 {}", master.port);
         let replica = Redis::start(folder, &[&of, "repl-diskless-sync-delay 0"]).await;
+        until("a replica in sync", async || {
+            let synced = replica.cli(&["info", "replication"]);
+            synced.contains("master_link_status:up").then_some(())
+        })
+        .await;
         let name = Self::NAME;
         let lines = [
             format!("sentinel monitor {name} 127.0.0.1 {} 1", master.port),
@@ -248,11 +253,10 @@ impl Watched {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let sentinel = Redis::start(folder, &lines).await;
-        until("a replica in sync", async || {
+        // What it knows of a replica it looks at every ten seconds, so it is asked only whether it knows one.
+        until("a Sentinel that knows the replica", async || {
             let known = sentinel.cli(&["sentinel", "replicas", name]);
-            let synced = replica.cli(&["info", "replication"]);
-            let up = synced.contains("master_link_status:up");
-            (up && known.contains("master-link-status\nok")).then_some(())
+            known.contains(&replica.port.to_string()).then_some(())
         })
         .await;
         Self {
