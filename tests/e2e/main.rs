@@ -17,6 +17,7 @@ mod client_cert_modes;
 mod crl;
 mod crl_sources;
 mod deny_list;
+mod early_data;
 mod explain;
 mod forwarded_headers;
 mod full_handshakes;
