@@ -45,7 +45,7 @@ impl KeysFile {
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         let look = self.look(now).await;
         match look.status.error {
-            Some(error) => Err(TicketKeysError(format!("ticket keys: {error}"))),
+            Some(error) => Err(TicketKeysError(error)),
             None => Ok(look),
         }
     }

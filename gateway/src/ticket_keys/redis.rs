@@ -52,7 +52,7 @@ impl RedisKeys {
     pub(super) fn new(setup: Setup, store: Arc<Store>, wrap: WrapSource) -> Self {
         Self {
             key: format!("{}:tickets", setup.fleet),
-            own: Random::new(setup.clone()),
+            own: Random::new(setup.clone(), Vec::new()),
             setup,
             store,
             wrap,
@@ -68,9 +68,7 @@ impl RedisKeys {
 
     /// The first look. A store that is away is waited for a moment; without a wrapping key there is no beginning.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
-        self.read_wrap()
-            .await
-            .map_err(|error| TicketKeysError(format!("ticket keys: {error}")))?;
+        self.read_wrap().await.map_err(TicketKeysError)?;
         let end = Instant::now() + START_WAIT;
         while !self.store.health().up && Instant::now() < end {
             sleep(START_LOOK).await;

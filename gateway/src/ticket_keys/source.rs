@@ -7,7 +7,7 @@ use super::file::KeysFile;
 use super::random::Random;
 use super::redis::RedisKeys;
 use super::wrap::WrapSource;
-use super::{Look, Rotation, TicketKeysError};
+use super::{Look, Rotation, TicketKey, TicketKeysError};
 use crate::fleet::Store;
 
 /// What every source needs to know.
@@ -39,9 +39,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// Keys of this process alone.
-    pub fn random(setup: Setup) -> Self {
-        Self::Random(Random::new(setup))
+    /// Keys of this process alone. Those in `known` open for as long as they would have.
+    pub fn random(setup: Setup, known: Vec<Arc<TicketKey>>) -> Self {
+        Self::Random(Random::new(setup, known))
     }
 
     /// Keys out of a file.
