@@ -12,8 +12,7 @@ mod settings;
 mod store;
 
 pub use error::FleetError;
-pub use password::PasswordSource;
-pub use settings::{Mode, Settings};
+pub use settings::Settings;
 pub use store::{Health, Store};
 
 #[cfg(test)]

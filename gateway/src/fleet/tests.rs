@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::{RedisMode as Mode, SecretSource};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::servers::{Cluster, Frozen, Redis, Watched, is_missing, until};
-use super::{FleetError, Mode, PasswordSource, Settings, Store};
+use super::{FleetError, Settings, Store};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -128,7 +129,7 @@ async fn a_wrong_password_is_told_and_the_right_one_is_taken_when_the_file_chang
     std::fs::write(&file, "wr0ng\n").unwrap();
     let redis = Redis::start(folder.path(), &["requirepass s3cret"]).await;
     let store = Store::open(Settings {
-        password: Some(PasswordSource::File(file.clone())),
+        password: Some(SecretSource::File(file.clone())),
         ..settings(&[redis.url()], Mode::Single)
     });
     let error = until("an error", async || store.health().error).await;
@@ -328,15 +329,23 @@ async fn sentinels_name_the_new_master_after_a_failover() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let mut watched = Watched::start(folder.path()).await;
+    let mut watched = Watched::start(folder.path(), Some("s3cret")).await;
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s3cret").unwrap();
     let mode = |name: &str| Mode::Sentinel {
         master: name.to_owned(),
     };
     let urls = [watched.sentinel.url()];
-    let error = error_of(settings(&urls, mode("other"))).await;
+    let knowing = |name: &str| Settings {
+        password: Some(SecretSource::File(file.clone())),
+        ..settings(&urls, mode(name))
+    };
+    let error = error_of(knowing("other")).await;
     assert!(error.contains("sentinel"), "{error}");
+    let error = error_of(settings(&urls, mode(Watched::NAME))).await;
+    assert!(error.contains("NOAUTH"), "{error}");
 
-    let store = Store::open(settings(&urls, mode(Watched::NAME)));
+    let store = Store::open(knowing(Watched::NAME));
     up(&store).await;
     works(&store).await;
     store.put("kept", b"1", LONG).await.unwrap();

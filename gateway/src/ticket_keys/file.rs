@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn sealed(ring: &KeyRing) -> Vec<u8> {
-        ring.seals().unwrap().seal(&[0; 32], |_| ()).unwrap()
+        ring.seals().unwrap().seal(&[0; 32], &[]).unwrap()
     }
 
     fn opens(ring: &KeyRing, ticket: &[u8]) -> bool {
