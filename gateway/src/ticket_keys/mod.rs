@@ -4,6 +4,7 @@
 //! one ahead of time. A source that fails takes nothing away from the ring that is there, except that in the end
 //! nothing is sealed any more: a handshake never waits for a key.
 
+mod hsm;
 mod random;
 mod ring;
 mod source;

@@ -1,5 +1,8 @@
 //! The sources, as one type, and what they are told.
 
+use portcullis_hsm::Secret;
+
+use super::hsm::Hsm;
 use super::random::Random;
 use super::{Look, Rotation, TicketKeysError};
 
@@ -25,6 +28,8 @@ pub struct Setup {
 pub enum Source {
     /// This process made them.
     Random(Random),
+    /// They are derived from a secret in a token.
+    Hsm(Hsm),
 }
 
 impl Source {
@@ -33,10 +38,16 @@ impl Source {
         Self::Random(Random::new(setup))
     }
 
+    /// Keys derived from secrets in tokens: the first seals, all open.
+    pub fn hsm(setup: Setup, roots: Vec<Secret>) -> Self {
+        Self::Hsm(Hsm::new(setup, roots))
+    }
+
     /// The first look. `now` is seconds since the Unix epoch, here and below.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         match self {
             Self::Random(source) => source.look(now),
+            Self::Hsm(source) => source.begin(now).await,
         }
     }
 
@@ -44,6 +55,7 @@ impl Source {
     pub(super) async fn look(&mut self, now: i64) -> Look {
         match self {
             Self::Random(source) => source.look_again(now),
+            Self::Hsm(source) => source.look(now).await,
         }
     }
 
@@ -51,6 +63,7 @@ impl Source {
     pub(super) async fn rotate(&mut self, rotation: Rotation, now: i64) -> Result<String, String> {
         match self {
             Self::Random(source) => source.rotate(rotation, now),
+            Self::Hsm(source) => source.rotate(rotation).await,
         }
     }
 }

@@ -207,6 +207,7 @@ fn a_member_that_returns_with_another_secret_derives_nothing() {
         for _ in 0..10 {
             assert_eq!(derive(&root, b"x").unwrap(), ours);
         }
+        assert!(group.failovers() > 0, "it was asked");
         let error = group.secret(&uri(ROOT), Extractable::Refuse);
         assert!(matches!(error, Err(HsmError::GroupKeysDiffer { .. })));
     });
