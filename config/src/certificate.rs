@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::check::{Check, Span};
-use crate::hsm_ref::Tokens;
+use crate::hsm_ref::{Tokens, Wanted};
 use crate::{HsmRef, Located};
 
 /// One certificate chain with the key that proves it.
@@ -150,7 +150,12 @@ impl RawCertificate {
                         .related(&key.span, "the key");
                 }
                 (KeySource::Pkcs11(_), Some(place)) => {
-                    tokens.held(check, (&source.with(uri.clone()), "chain"), place, None);
+                    let wanted = Wanted {
+                        uri: &source.with(uri.clone()),
+                        what: "chain",
+                        by: "hsm",
+                    };
+                    tokens.held(check, &wanted, place, None);
                 }
                 (KeySource::Pkcs11(_), None) => {}
             }
@@ -183,15 +188,12 @@ pub(crate) fn checked_key(
             None
         }
         KeySource::Pkcs11(uri) => {
-            let span = named.as_ref().map(|(_, span)| span);
-            let place = match &named {
-                Some((place, _)) => *place,
-                None => tokens.resolve(check, uri, &text.span),
+            let wanted = Wanted {
+                uri: &text.with(uri.clone()),
+                what: "key",
+                by: "hsm",
             };
-            if let Some(place) = place {
-                tokens.held(check, (&text.with(uri.clone()), "key"), place, span);
-            }
-            place
+            tokens.place_of(check, &wanted, named.as_ref())
         }
     };
     Some((key, hsm))
@@ -263,7 +265,8 @@ fn key_source(check: &mut Check<'_>, text: &Located<String>) -> Option<KeySource
     None
 }
 
-fn pkcs11(check: &mut Check<'_>, text: &Located<String>) -> Option<Pkcs11Uri> {
+/// A PKCS#11 URI that leaves the PIN to its token.
+pub(crate) fn pkcs11(check: &mut Check<'_>, text: &Located<String>) -> Option<Pkcs11Uri> {
     match text.value.parse::<Pkcs11Uri>() {
         Ok(uri) if uri.pin_source().is_none() => Some(uri),
         Ok(_) => {

@@ -1,30 +1,37 @@
 //! The whole file as written, and the order in which its parts are checked.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::admin::{RawAdmin, RawLog};
 use crate::certificate::RawKeys;
-use crate::check::{Check, Names};
+use crate::check::Check;
 use crate::deny::RawDeny;
 use crate::forwarding::RawForwarding;
 use crate::hsm::RawHsm;
-use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
+use crate::hsm_group::RawHsmGroup;
 use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
-use crate::listener::{Draft, RawListener, distinct_addresses};
+use crate::listener::{Above, RawListener, distinct_addresses};
 use crate::policy::RawRule;
+use crate::redis::RawRedis;
+use crate::resumption::RawResumption;
 use crate::role::RawRole;
-use crate::route::Upstreams;
-use crate::site::{CheckedSite, RawSite, Surroundings};
-use crate::trust::{RawTrust, Trusts};
+use crate::site::{RawSite, Surroundings};
+use crate::tickets::RawTickets;
+use crate::trust::RawTrust;
 use crate::upstream::RawUpstream;
 use crate::value::Number;
-use crate::{Config, Hsm, Located, Places, Role, Rule, Timeouts, Upstream};
+use crate::{Config, Located, Places};
+
+use self::tables::{
+    finished, hsm_groups, hsms, listeners, policy, redis, resumption, sites, trusts, upstreams,
+};
 
 /// More data workers than any machine has cores.
 const WORKERS_MAX: usize = 1024;
@@ -56,6 +63,12 @@ pub(crate) struct RawConfig {
     trust: Option<BTreeMap<Located<String>, Located<RawTrust>>>,
     /// Clients that are turned away whatever their certificate says.
     deny: Option<RawDeny>,
+    /// Redis or Valkey that a fleet of gateways shares, by name.
+    redis: Option<BTreeMap<Located<String>, Located<RawRedis>>>,
+    /// The keys session tickets are sealed with.
+    tickets: Option<RawTickets>,
+    /// Resumption of sessions, for the keys that listeners and sites do not say themselves.
+    resumption: Option<Located<RawResumption>>,
     /// Sockets that accept clients.
     listener: Option<Vec<Located<RawListener>>>,
     /// What is served, by host name.
@@ -93,14 +106,17 @@ impl RawConfig {
         let (mut named, mut upstreams) = upstreams(check, self.upstream);
 
         let trusts = trusts(check, self.trust);
-        let (listener_names, drafts) = listeners(check, self.listener, &trusts);
+        let (redis_names, redis) = redis(check, self.redis);
+        let above = Above {
+            trusts: &trusts,
+            redis: &redis_names,
+            resumption: &resumption(check, self.resumption, &redis_names),
+        };
+        let (listener_names, drafts) = listeners(check, self.listener, &above);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
-        let mut addresses: Vec<_> = drafts
-            .iter()
-            .filter_map(|draft| draft.bind.clone())
-            .collect();
-        addresses.extend(admin_bind.value.map(|bind| admin_bind.with(bind)));
-        distinct_addresses(check, &addresses);
+        let binds = drafts.iter().filter_map(|draft| draft.bind.clone());
+        let admin_bind = admin_bind.value.map(|bind| admin_bind.with(bind));
+        distinct_addresses(check, &binds.chain(admin_bind).collect::<Vec<_>>());
 
         let tokens = Tokens {
             names: &names,
@@ -113,28 +129,31 @@ impl RawConfig {
             listener_names: &listener_names,
             tokens: &tokens,
             trusts: &trusts,
+            redis: &redis_names,
             upstreams: &mut upstreams,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
-        let mut whole = Vec::new();
-        for (own, draft) in drafts.into_iter().enumerate() {
-            whole.extend(draft.finish(check, own, &sites, &site_names));
-        }
+        let tickets = self.tickets.unwrap_or_default();
+        let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
+        let listeners = finished(check, drafts, (&site_names, &sites));
         let (role_names, roles, rules) = policy(check, self.role, self.rule, &sites);
         let forwarding = self.forwarding.unwrap_or_default();
-        for upstream in &named {
-            upstream.check_identity(check, forwarding.signed());
-        }
+        let signed = forwarding.signed();
+        named
+            .iter()
+            .for_each(|upstream| upstream.check_identity(check, signed));
         let forwarding = forwarding.check(check, &role_names, &tokens);
         named.append(&mut upstreams.inline);
         Some(Config {
-            listeners: whole,
+            listeners,
             sites: sites.into_iter().map(|checked| checked.site).collect(),
             hsms: hsms.into_iter().collect::<Option<_>>()?,
             hsm_groups: groups.into_iter().map(|checked| checked.group).collect(),
             keys,
             trusts: trusts.named,
             deny: self.deny.unwrap_or_default().check(check),
+            redis: redis.into_iter().collect::<Option<_>>()?,
+            tickets,
             roles,
             rules,
             upstreams: named,
@@ -148,157 +167,4 @@ impl RawConfig {
             places: Places::default(),
         })
     }
-}
-
-/// Named tables in the order of the files, which a map does not keep.
-fn in_file_order<T>(
-    tables: Option<BTreeMap<Located<String>, Located<T>>>,
-) -> (Vec<Located<String>>, Vec<Located<T>>) {
-    let mut tables: Vec<_> = tables.unwrap_or_default().into_iter().collect();
-    tables.sort_by_key(|(name, _)| name.span.start);
-    tables.into_iter().unzip()
-}
-
-/// The names of a list of tables; one without a name keeps its number with a name nobody can write.
-fn names_of<T>(
-    tables: &[Located<T>],
-    name: impl Fn(&T) -> Option<Located<String>>,
-) -> Vec<Located<String>> {
-    let nameless = |at: usize, table: &Located<T>| table.with(format!("(without name) {at}"));
-    let tables = tables.iter().enumerate();
-    tables
-        .map(|(at, table)| name(&table.value).unwrap_or_else(|| nameless(at, table)))
-        .collect()
-}
-
-fn hsms(
-    check: &mut Check<'_>,
-    tables: Option<BTreeMap<Located<String>, Located<RawHsm>>>,
-    timeouts: &Timeouts,
-) -> (Names, Vec<Option<Hsm>>) {
-    let (names, tables) = in_file_order(tables);
-    let mut hsms = Vec::new();
-    for (name, raw) in names.iter().zip(tables) {
-        hsms.push(raw.value.check(check, name, &raw.span, timeouts.handshake));
-    }
-    (Names::new(check, "hsm", names), hsms)
-}
-
-/// The groups, and the names of tokens and groups together.
-fn hsm_groups(
-    check: &mut Check<'_>,
-    tables: Option<BTreeMap<Located<String>, Located<RawHsmGroup>>>,
-    tokens: (&Names, &[Option<Hsm>]),
-) -> (Names, Vec<CheckedGroup>) {
-    let (names, tables) = in_file_order(tables);
-    let mut groups = Vec::new();
-    for (name, raw) in names.iter().zip(tables) {
-        groups.push(raw.value.check(check, name, &raw.span, tokens));
-    }
-    let names = Names::new(check, "hsm_group", names);
-    distinct_groups(check, tokens.0, &names, &groups);
-    (tokens.0.and(&names), groups)
-}
-
-fn trusts(
-    check: &mut Check<'_>,
-    tables: Option<BTreeMap<Located<String>, Located<RawTrust>>>,
-) -> Trusts {
-    let (names, tables) = in_file_order(tables);
-    let named = names.iter().zip(tables);
-    let named = named
-        .map(|(name, raw)| Arc::new(raw.value.check(check, &name.value, &raw.span)))
-        .collect();
-    Trusts {
-        names: Names::new(check, "trust bundle", names),
-        named,
-    }
-}
-
-fn upstreams(
-    check: &mut Check<'_>,
-    tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
-) -> (Vec<Upstream>, Upstreams) {
-    let (names, tables) = in_file_order(tables);
-    let mut named = Vec::new();
-    for (name, raw) in names.iter().zip(tables) {
-        named.push(raw.value.check(check, name, &raw.span));
-    }
-    let names = Names::new(check, "upstream", names);
-    (
-        named,
-        Upstreams {
-            names,
-            inline: Vec::new(),
-        },
-    )
-}
-
-fn listeners(
-    check: &mut Check<'_>,
-    tables: Option<Vec<Located<RawListener>>>,
-    trusts: &Trusts,
-) -> (Names, Vec<Draft>) {
-    let tables = tables.unwrap_or_default();
-    if tables.is_empty() && !check.lost_tables() {
-        check
-            .error(&(0..0), "there is no listener")
-            .help("add `[[listener]]` with `bind = \"0.0.0.0:8443\"`");
-    }
-    let names = Names::new(check, "listener", names_of(&tables, RawListener::name));
-    let drafts = tables
-        .into_iter()
-        .map(|raw| raw.value.check(check, &raw.span, trusts))
-        .collect();
-    (names, drafts)
-}
-
-fn sites(
-    check: &mut Check<'_>,
-    tables: Option<Vec<Located<RawSite>>>,
-    around: &mut Surroundings<'_>,
-) -> (Names, Vec<CheckedSite>) {
-    let tables = tables.unwrap_or_default();
-    let names = Names::new(check, "site", names_of(&tables, RawSite::name));
-    let sites = tables
-        .into_iter()
-        .map(|raw| raw.value.check(check, &raw.span, around))
-        .collect();
-    (names, sites)
-}
-
-fn policy(
-    check: &mut Check<'_>,
-    roles: Option<Vec<Located<RawRole>>>,
-    rules: Option<Vec<Located<RawRule>>>,
-    sites: &[CheckedSite],
-) -> (Names, Vec<Role>, Vec<Rule>) {
-    let tables = roles.unwrap_or_default();
-    let names = Names::new(check, "role", names_of(&tables, RawRole::name));
-    let roles = tables
-        .into_iter()
-        .filter_map(|raw| raw.value.check(check, &raw.span))
-        .collect();
-
-    let tables = rules.unwrap_or_default();
-    let rule_name = |(at, raw): (usize, &Located<RawRule>)| {
-        raw.value
-            .name()
-            .unwrap_or_else(|| raw.with(format!("rule-{}", at + 1)))
-    };
-    let rule_names = tables.iter().enumerate().map(rule_name).collect();
-    Names::new(check, "rule", rule_names);
-    let mut served: Vec<_> = sites
-        .iter()
-        .flat_map(|site| site.hosts.iter().cloned())
-        .collect();
-    if !sites.iter().all(|site| site.hosts_are_known) {
-        // A host that no site seems to have may be one that could not be read.
-        served.clear();
-    }
-    let mut rules = Vec::new();
-    for (at, raw) in tables.into_iter().enumerate() {
-        rules.push(raw.value.check(check, (&raw.span, at + 1), &names, &served));
-    }
-    (names, roles, rules)
 }

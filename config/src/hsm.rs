@@ -16,6 +16,7 @@ use crate::Located;
 use crate::check::{Check, Span};
 use crate::value::{CountText, DurationText, Number};
 
+pub(crate) use self::select::parse_source;
 pub use self::select::{PinSource, TokenSelector};
 
 /// One token.

@@ -27,6 +27,15 @@ pub(crate) struct Tokens<'a> {
     pub(crate) keys: &'a Keys,
 }
 
+/// What is looked for in a token.
+pub(crate) struct Wanted<'a> {
+    pub(crate) uri: &'a Located<Pkcs11Uri>,
+    /// What it is: `key`, `chain`, `secret`.
+    pub(crate) what: &'a str,
+    /// The configuration key that names its token: `hsm`, `via`.
+    pub(crate) by: &'a str,
+}
+
 /// How well a token fits a URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
@@ -48,13 +57,26 @@ impl Tokens<'_> {
         })
     }
 
-    /// The one token or group a URI without name can be in.
-    pub(crate) fn resolve(
+    /// Where it is: in the token or group that was named (with the place of the name), else in the one its URI
+    /// fits.
+    pub(crate) fn place_of(
         &self,
         check: &mut Check<'_>,
-        uri: &Pkcs11Uri,
-        span: &Span,
+        wanted: &Wanted<'_>,
+        named: Option<&(Option<HsmRef>, Span)>,
     ) -> Option<HsmRef> {
+        let place = match named {
+            Some((place, _)) => *place,
+            None => self.resolve(check, wanted),
+        }?;
+        self.held(check, wanted, place, named.map(|(_, span)| span));
+        Some(place)
+    }
+
+    /// The one token or group a URI without name can be in.
+    fn resolve(&self, check: &mut Check<'_>, wanted: &Wanted<'_>) -> Option<HsmRef> {
+        let Wanted { uri, what, by } = wanted;
+        let span = &uri.span;
         let all = || 0..self.hsms.len();
         let fits = |wanted: Fit| all().filter(|at| self.fit(uri, *at) == wanted).collect();
         let mut tokens: Vec<usize> = fits(Fit::Yes);
@@ -73,13 +95,16 @@ impl Tokens<'_> {
             [] if check.lost_tables() => {}
             [] if self.hsms.is_empty() => {
                 check
-                    .error(span, "this key is in a token, but there is no `[hsm.NAME]`")
+                    .error(
+                        span,
+                        format!("this {what} is in a token, but there is no `[hsm.NAME]`"),
+                    )
                     .help("add one with `module`, `token` and `pin`");
             }
             [] => {
                 let names: Vec<_> = all().map(|at| quoted(self.names.get(at))).collect();
                 check
-                    .error(span, "no hsm has the token this key names")
+                    .error(span, format!("no hsm has the token this {what} names"))
                     .help(format!("there is {}", names.join(", ")));
             }
             // Whoever is missing in a group may be one of the several.
@@ -89,27 +114,28 @@ impl Tokens<'_> {
                     .iter()
                     .map(|place| quoted(self.name(*place)))
                     .collect();
-                let mut help = format!("add `hsm = \"NAME\"` with one of {}", names.join(", "));
+                let mut help = format!("add `{by} = \"NAME\"` with one of {}", names.join(", "));
                 if self.groups.is_empty() {
                     help += "; where they hold the same keys, make them an `[hsm_group.NAME]`";
                 }
                 check
-                    .error(span, "this key can be in several tokens")
+                    .error(span, format!("this {what} can be in several tokens"))
                     .help(help);
             }
         }
         None
     }
 
-    /// Reports a URI (and what it is of) that not every token of `place` can hold; `named` is where the
+    /// Reports a URI that not every token of `place` can hold; `named` is where the
     /// place was chosen by name.
     pub(crate) fn held(
         &self,
         check: &mut Check<'_>,
-        (uri, what): (&Located<Pkcs11Uri>, &str),
+        wanted: &Wanted<'_>,
         place: HsmRef,
         named: Option<&Span>,
     ) {
+        let Wanted { uri, what, by } = wanted;
         let members = match place {
             HsmRef::Token(at) => vec![at],
             HsmRef::Group(at) => self
@@ -137,8 +163,8 @@ impl Tokens<'_> {
                 let message =
                     format!("the {what} names the token of some members of the group {name} only");
                 check.error(span, message).help(format!(
-                    "{} cannot have it: leave the token out of the URI (with `hsm = \"NAME\"` if it \
-                     fits others too), or name one token as `hsm` to use it alone",
+                    "{} cannot have it: leave the token out of the URI (with `{by} = \"NAME\"` if it \
+                     fits others too), or name one token as `{by}` to use it alone",
                     strangers.join(", ")
                 ))
             }

@@ -20,10 +20,13 @@ mod limits;
 mod listener;
 mod path;
 mod policy;
+mod redis;
+mod resumption;
 mod revocation;
 mod role;
 mod route;
 mod site;
+mod tickets;
 mod tls;
 mod trust;
 mod upstream;
@@ -65,6 +68,8 @@ pub use listener::{Listener, ListenerKind};
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
+pub use redis::{Redis, RedisMode, SecretSource};
+pub use resumption::{Resumption, ResumptionMode};
 pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
 pub use role::{Role, RoleMatch, parse_sha256, parse_spiffe};
 pub use route::Route;
@@ -72,6 +77,7 @@ pub use schema::schema;
 pub use site::{HostPattern, Site};
 pub use source::SourceMap;
 pub use span::Located;
+pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
@@ -90,6 +96,10 @@ pub struct Config {
     pub trusts: Vec<std::sync::Arc<Trust>>,
     /// Clients that are turned away whatever their certificate says.
     pub deny: Deny,
+    /// Redis that a fleet shares, in file order.
+    pub redis: Vec<Redis>,
+    /// The keys session tickets are sealed with.
+    pub tickets: Tickets,
     /// Sockets that accept clients.
     pub listeners: Vec<Listener>,
     /// What is served, by host name.

@@ -29,6 +29,10 @@ pub struct Limits {
     pub h2_streams: u32,
     /// Client certificates remembered for the inventory, and entries of the rollout report. Default 10,000.
     pub inventory: usize,
+    /// Sessions remembered for resumption in the process. Default 200,000.
+    pub sessions: usize,
+    /// Bytes they may take in all. Default 64 MiB.
+    pub session_memory: usize,
 }
 
 /// `[timeouts]`.
@@ -67,6 +71,8 @@ impl Default for Limits {
             body: None,
             h2_streams: 128,
             inventory: 10_000,
+            sessions: 200_000,
+            session_memory: 64 << 20,
         }
     }
 }
@@ -109,6 +115,10 @@ pub(crate) struct RawLimits {
     h2_streams: Option<Located<Number>>,
     /// Client certificates remembered for the inventory, and entries of the rollout report.
     inventory: Option<Located<Number>>,
+    /// TLS sessions remembered in the process, for `resumption.mode` `stateful` and `both`.
+    sessions: Option<Located<Number>>,
+    /// Bytes they may take in all; the oldest go first.
+    session_memory: Option<Located<SizeText>>,
 }
 
 /// `[timeouts]` as written.
@@ -148,6 +158,12 @@ impl RawLimits {
         let client_hello = bytes(self.client_hello, default.client_hello, 4 << 10, 1 << 20);
         let header_bytes = bytes(self.header_bytes, default.header_bytes, 1 << 10, 1 << 20);
         let target = bytes(self.target, default.target, 64, 1 << 20);
+        let session_memory = bytes(
+            self.session_memory,
+            default.session_memory,
+            64 << 10,
+            64 << 30,
+        );
         let body = match self.body {
             Some(text) if text.value.0 == "unlimited" => None,
             Some(text) => Some(check.size(Some(text), 0, 1..=1 << 50)),
@@ -164,6 +180,8 @@ impl RawLimits {
             body,
             h2_streams: u32::try_from(streams).unwrap_or(default.h2_streams),
             inventory: check.count(self.inventory, default.inventory, 0..=1 << 20),
+            sessions: check.count(self.sessions, default.sessions, 16..=MANY),
+            session_memory,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
+use crate::resumption::{Layer, RawResumption};
 use crate::site::CheckedSite;
 use crate::trust::Trusts;
 use crate::value::{Number, quoted};
@@ -56,6 +57,8 @@ pub(crate) struct RawListener {
     redirect_port: Option<Located<Number>>,
     /// Client certificates, for the sites of this listener that do not say it themselves.
     client_cert: Option<Located<RawClientCert>>,
+    /// Resumption of sessions, for the keys that sites of this listener do not say themselves.
+    resumption: Option<Located<RawResumption>>,
     /// Site for clients that send no server name (SNI), or one that no site has.
     default_site: Option<Located<String>>,
     /// Refuse a server name that no site has, also when there is a `default_site`.
@@ -72,6 +75,13 @@ pub(crate) enum Protocol {
     Redirect,
 }
 
+/// What listeners refer to, and inherit.
+pub(crate) struct Above<'a> {
+    pub(crate) trusts: &'a Trusts,
+    pub(crate) redis: &'a Names,
+    pub(crate) resumption: &'a Layer,
+}
+
 /// A listener before its sites are known.
 pub(crate) struct Draft {
     pub(crate) name: String,
@@ -79,6 +89,8 @@ pub(crate) struct Draft {
     pub(crate) protocol: Protocol,
     /// Default for its sites.
     pub(crate) client_cert: ClientCert,
+    /// Default for its sites, with what the top level says.
+    pub(crate) resumption: Layer,
     pub(crate) bind: Option<Located<SocketAddr>>,
     redirect_port: u16,
     default_site: Option<Located<String>>,
@@ -91,59 +103,69 @@ impl RawListener {
         self.name.clone().or_else(|| self.bind.clone())
     }
 
-    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span, trusts: &Trusts) -> Draft {
+    pub(crate) fn check(self, check: &mut Check<'_>, table: &Span, above: &Above<'_>) -> Draft {
         let name = self.name().map_or_else(String::new, |name| name.value);
+        let protocol = self.protocol.as_ref();
+        let protocol = protocol.map_or(Protocol::Https, |protocol| protocol.value);
+        self.only_what_does_something(check, protocol);
         let bind = check.required(table, "bind", self.bind);
         let bind = bind.and_then(|text| check.address(&text));
-        let protocol = self
-            .protocol
-            .map_or(Protocol::Https, |protocol| protocol.value);
-        match protocol {
-            Protocol::Https => {
-                if let Some(port) = &self.redirect_port {
-                    check
-                        .error(
-                            &port.span,
-                            "`redirect_port` does nothing on an https listener",
-                        )
-                        .help("it belongs to a listener with `protocol = \"redirect\"`");
-                }
-            }
-            Protocol::Redirect => {
-                let useless = [
-                    (
-                        "client_cert",
-                        self.client_cert.as_ref().map(|value| &value.span),
-                    ),
-                    (
-                        "default_site",
-                        self.default_site.as_ref().map(|value| &value.span),
-                    ),
-                    (
-                        "strict_sni",
-                        self.strict_sni.as_ref().map(|value| &value.span),
-                    ),
-                ];
-                for (key, span) in useless {
-                    if let Some(span) = span {
-                        check.error(span, format!("`{key}` does nothing on a redirect listener"));
-                    }
-                }
-            }
-        }
         let client_cert = self
             .client_cert
-            .and_then(|raw| raw.value.check(check, &raw.span, trusts));
+            .and_then(|raw| raw.value.check(check, &raw.span, above.trusts));
+        let resumption = match self.resumption {
+            Some(raw) => raw
+                .value
+                .check(check, &raw.span, above.redis)
+                .over(above.resumption),
+            None => above.resumption.clone(),
+        };
         let port = check.count(self.redirect_port, 443, 1..=usize::from(u16::MAX));
         Draft {
             name,
             span: table.clone(),
             protocol,
             client_cert: client_cert.unwrap_or(ClientCert::IGNORE),
+            resumption,
             bind,
             redirect_port: u16::try_from(port).unwrap_or(443),
             default_site: self.default_site,
             strict_sni: self.strict_sni.is_some_and(|strict| strict.value),
+        }
+    }
+
+    fn only_what_does_something(&self, check: &mut Check<'_>, protocol: Protocol) {
+        if protocol == Protocol::Https {
+            if let Some(port) = &self.redirect_port {
+                let message = "`redirect_port` does nothing on an https listener";
+                check
+                    .error(&port.span, message)
+                    .help("it belongs to a listener with `protocol = \"redirect\"`");
+            }
+            return;
+        }
+        let useless = [
+            (
+                "client_cert",
+                self.client_cert.as_ref().map(|value| &value.span),
+            ),
+            (
+                "resumption",
+                self.resumption.as_ref().map(|value| &value.span),
+            ),
+            (
+                "default_site",
+                self.default_site.as_ref().map(|value| &value.span),
+            ),
+            (
+                "strict_sni",
+                self.strict_sni.as_ref().map(|value| &value.span),
+            ),
+        ];
+        for (key, span) in useless {
+            if let Some(span) = span {
+                check.error(span, format!("`{key}` does nothing on a redirect listener"));
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Route {
     pub upstream: usize,
     /// What it asks of clients beyond its site; `None` asks what the site asks.
     pub client_cert: Option<ClientCert>,
+    /// Whether requests with safe methods are served from early data (0-RTT). Default false.
+    pub early_data: bool,
     /// Where its path, or what stands for it, was written.
     pub span: Range<usize>,
 }
@@ -34,6 +36,24 @@ pub(crate) struct RawRoute {
     upstream: Option<Located<String>>,
     /// What this route asks of clients beyond its site. Default: what the site asks.
     client_cert: Option<Located<RawClientCert>>,
+    /// Serve requests with safe methods from early data (0-RTT), which somebody else may have sent again. Others
+    /// are answered with 425.
+    early_data: Option<Located<bool>>,
+}
+
+/// What a site says that its routes depend on.
+pub(crate) struct SiteSays<'a> {
+    pub(crate) client_cert: &'a ClientCert,
+    pub(crate) early_data: EarlyData,
+}
+
+/// Whether a site takes early data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EarlyData {
+    /// It does, or what it says could not be read.
+    Perhaps,
+    /// It does not.
+    Never,
 }
 
 /// The upstreams a route can lead to; an address written in place becomes one more.
@@ -68,6 +88,7 @@ pub(crate) struct RouteDraft {
     pub(crate) prefix: String,
     pub(crate) upstream: Located<String>,
     pub(crate) client_cert: Option<ClientCert>,
+    pub(crate) early_data: bool,
 }
 
 impl RawRoute {
@@ -76,21 +97,29 @@ impl RawRoute {
         self,
         check: &mut Check<'_>,
         table: &Span,
-        (trusts, site): (&Trusts, &ClientCert),
+        (trusts, site): (&Trusts, &SiteSays<'_>),
     ) -> Option<Located<RouteDraft>> {
         let span = self.path.as_ref().map_or(table, |path| &path.span).clone();
         let prefix = self
             .path
             .map_or(Some(String::new()), |path| prefix(check, &path));
         let upstream = check.required(table, "upstream", self.upstream);
-        let client_cert = self
-            .client_cert
-            .and_then(|raw| raw.value.check_route(check, (&raw.span, trusts), site));
+        let client_cert = self.client_cert.and_then(|raw| {
+            raw.value
+                .check_route(check, (&raw.span, trusts), site.client_cert)
+        });
+        let early_data = self.early_data.filter(|early| early.value);
+        if let (Some(early), EarlyData::Never) = (&early_data, site.early_data) {
+            check
+                .error(&early.span, "this site takes no early data")
+                .help("give it `resumption = { early_data = \"16KiB\" }`, or remove this");
+        }
         Some(Located {
             value: RouteDraft {
                 prefix: prefix?,
                 upstream: upstream?,
                 client_cert,
+                early_data: early_data.is_some(),
             },
             span,
         })

@@ -1,6 +1,6 @@
 //! Which parts of a file no error may show.
 //!
-//! A PIN does not belong into the file, but it will be written there, under the right key or a mistyped one.
+//! A PIN or a password does not belong into the file, but it will be written there, under the right key or a mistyped one.
 //! So what is hidden is decided by the place and by caution, not by whether the key is a known one.
 
 use std::ops::Range;
@@ -27,11 +27,27 @@ const HARMLESS: [&str; 14] = [
     "recovery",
 ];
 
+/// The same for `[redis.NAME]`, whose other values may be a password.
+const HARMLESS_REDIS: [&str; 10] = [
+    "urls",
+    "mode",
+    "master",
+    "user",
+    "ca",
+    "certificate",
+    "key",
+    "timeout",
+    "connect_timeout",
+    "prefix",
+];
+
 /// Whose keys a value stands among.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     /// `[hsm]` and below: what is not known to be harmless may be a PIN.
     Hsm,
+    /// `[redis]` and below: likewise, and an address may hold a password.
+    Redis,
     /// Elsewhere only what is called a secret is one.
     Other,
 }
@@ -39,11 +55,25 @@ pub(crate) enum Section {
 impl Section {
     /// By the first part of a table's name.
     pub(crate) fn of(root: &str) -> Self {
-        if root == "hsm" {
-            Section::Hsm
-        } else {
-            Section::Other
+        match root {
+            "hsm" => Section::Hsm,
+            "redis" => Section::Redis,
+            _ => Section::Other,
         }
+    }
+
+    /// Whether the value of `key` is known to be no secret, or is looked at as one.
+    fn knows(self, key: &str) -> bool {
+        match self {
+            Section::Hsm => key == "pin" || HARMLESS.contains(&key),
+            Section::Redis => key == "password" || HARMLESS_REDIS.contains(&key),
+            Section::Other => true,
+        }
+    }
+
+    /// Whether there may be a password in an address.
+    fn holds_password(self, text: &str) -> bool {
+        text.contains('@') && (self == Section::Redis || text.contains("://"))
     }
 }
 
@@ -72,9 +102,10 @@ pub(crate) fn in_broken_text(
     let written = &text[statement.clone()];
     let harmless = written
         .split_once('=')
-        .is_some_and(|(key, rest)| HARMLESS.contains(&key.trim()) && !rest.contains('='));
-    let risky =
-        is_secret_name(written) || (section == Section::Hsm && !harmless && !is_header(written));
+        .is_some_and(|(key, rest)| section.knows(key.trim()) && !rest.contains('='));
+    let risky = is_secret_name(written)
+        || section.holds_password(written)
+        || (section != Section::Other && !harmless && !is_header(written));
     if !risky {
         return None;
     }
@@ -108,10 +139,8 @@ impl Finder<'_> {
         match value {
             DeValue::Table(table) => {
                 for (inner, value) in table {
-                    let known = section == Section::Other
-                        || matches!(value.get_ref(), DeValue::Table(_))
-                        || inner.get_ref() == "pin"
-                        || HARMLESS.contains(&inner.get_ref().as_ref());
+                    let known = matches!(value.get_ref(), DeValue::Table(_))
+                        || section.knows(inner.get_ref());
                     if !known {
                         self.mask(value.span());
                     }
@@ -125,7 +154,9 @@ impl Finder<'_> {
                     self.value(key, item.get_ref(), item.span(), section);
                 }
             }
-            DeValue::String(text) if text.contains("pin-value") => self.mask(span),
+            DeValue::String(text) if text.contains("pin-value") || section.holds_password(text) => {
+                self.mask(span);
+            }
             _ if risky && !self.is_source(&span) => self.mask(span),
             _ => {}
         }
@@ -177,6 +208,21 @@ mod tests {
         assert_eq!(
             masked("[[x]]\nkey = 'pkcs11:object=a?pin-value=1'"),
             ["'pkcs11:object=a?pin-value=1'"]
+        );
+    }
+
+    #[test]
+    fn passwords_of_redis_are_masked_in_addresses_too() {
+        assert_eq!(masked("[redis.a]\npassword = 'x1'"), ["'x1'"]);
+        assert_eq!(masked("[redis.a]\npwd = 'x1'\nprefix = 'p'"), ["'x1'"]);
+        assert_eq!(
+            masked("[redis.a]\nurls = ['redis://u:x1@h', 'redis://h']"),
+            ["'redis://u:x1@h'"]
+        );
+        assert_eq!(masked("[redis.a]\nurls = 'u:x1@h'"), ["'u:x1@h'"]);
+        assert_eq!(masked("[redis]\na.url = 'redis://h'"), ["'redis://h'"]);
+        assert!(
+            masked("[redis.a]\npassword = 'env:NAME'\nuser = 'u'\nurls = 'redis://h'").is_empty()
         );
     }
 

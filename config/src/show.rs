@@ -6,6 +6,7 @@ mod identity;
 mod keys;
 mod page;
 mod policy;
+mod resumption;
 mod trust;
 
 use std::path::Path;
@@ -32,6 +33,8 @@ impl Config {
         page.keys(&self.keys);
         self.trusts.iter().for_each(|trust| page.trust(trust));
         page.deny(&self.deny);
+        self.redis.iter().for_each(|redis| page.redis(redis));
+        page.tickets(&self.tickets, self);
         self.listeners
             .iter()
             .for_each(|listener| page.listener(listener, self));
@@ -106,6 +109,7 @@ impl Page {
             "groups",
             site.tls.groups.iter().map(|group| quote(group.as_str())),
         );
+        self.resumption(&site.resumption, config);
         site.certificates
             .iter()
             .for_each(|certificate| self.certificate(certificate, config));
@@ -127,6 +131,7 @@ impl Page {
             if let Some(demand) = &route.client_cert {
                 self.client_cert(demand);
             }
+            self.key("early_data", route.early_data);
         }
     }
 
@@ -190,6 +195,11 @@ impl Page {
         );
         self.key("h2_streams", limits.h2_streams);
         self.key("inventory", limits.inventory);
+        self.key("sessions", limits.sessions);
+        self.key(
+            "session_memory",
+            quote(size_text(limits.session_memory as u64)),
+        );
         let timeouts = &config.timeouts;
         self.table("timeouts");
         self.duration("client_hello", timeouts.client_hello);

@@ -8,12 +8,13 @@ use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
 use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
-use crate::route::{RawRoute, RouteDraft, Upstreams};
+use crate::resumption::{Heir, Inherited, Layer, RawResumption};
+use crate::route::{EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
 use crate::schema::one_or_many;
 use crate::tls::RawTls;
 use crate::trust::Trusts;
 use crate::value::quoted;
-use crate::{Certificate, ClientCert, KeyPolicy, Located, Route, TlsPolicy};
+use crate::{Certificate, ClientCert, KeyPolicy, Located, Resumption, Route, TlsPolicy};
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Site {
     pub client_cert: ClientCert,
     /// TLS versions, suites and groups.
     pub tls: TlsPolicy,
+    /// Resumption: key by key the site's own, the listeners', the top level's, the default.
+    pub resumption: Resumption,
     /// HTTP/2 offered in ALPN. Default true.
     pub http2: bool,
     /// Routes, never empty, longest prefix first.
@@ -69,6 +72,8 @@ pub(crate) struct RawSite {
     client_cert: Option<Located<RawClientCert>>,
     /// What TLS negotiates.
     tls: Option<Located<RawTls>>,
+    /// Resumption of sessions. Default, key by key: what the listener says, else the top level.
+    resumption: Option<Located<RawResumption>>,
     /// Offer HTTP/2 to clients.
     http2: Option<bool>,
     /// Where all requests go: name of an `[upstream.NAME]`, or an address, `http://HOST:PORT`. Short for one
@@ -84,6 +89,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) listener_names: &'a Names,
     pub(crate) tokens: &'a Tokens<'a>,
     pub(crate) trusts: &'a Trusts,
+    pub(crate) redis: &'a Names,
     pub(crate) upstreams: &'a mut Upstreams,
 }
 
@@ -138,11 +144,21 @@ impl RawSite {
         let tls = self
             .tls
             .map_or_else(TlsPolicy::default, |raw| raw.value.check(check, &raw.span));
+        let named = (name.as_str(), &tls, listeners.as_slice());
+        let Inherited { resumption, whole } =
+            inherited_resumption(check, table, self.resumption, named, around);
         let written = WrittenRoutes {
             shorthand: self.upstream,
             tables: self.route,
         };
-        let routes = routes(check, table, written, &client_cert, around);
+        let says = SiteSays {
+            client_cert: &client_cert,
+            early_data: match whole && resumption.early_data == 0 {
+                true => EarlyData::Never,
+                false => EarlyData::Perhaps,
+            },
+        };
+        let routes = routes(check, table, written, &says, around);
         let http2 = self.http2.unwrap_or(true);
         let site = Site {
             name,
@@ -151,6 +167,7 @@ impl RawSite {
             key_policy,
             client_cert,
             tls,
+            resumption,
             http2,
             routes,
         };
@@ -262,6 +279,34 @@ fn inherited(
     first.client_cert.clone()
 }
 
+/// The site's own keys, and the others from its listeners.
+fn inherited_resumption(
+    check: &mut Check<'_>,
+    table: &Span,
+    raw: Option<Located<RawResumption>>,
+    (name, tls, listeners): (&str, &TlsPolicy, &[Option<usize>]),
+    around: &Surroundings<'_>,
+) -> Inherited {
+    let mut own = match raw {
+        Some(raw) => raw.value.check(check, &raw.span, around.redis),
+        None => Layer::silent(),
+    };
+    let lost = ["tls", "listeners", "resumption"];
+    own.whole &= !lost.iter().any(|key| check.lost_key(table, key));
+    own.whole &= listeners.iter().all(Option::is_some);
+    let drafts = listeners.iter().flatten();
+    let drafts = drafts.filter_map(|at| around.listeners.get(*at));
+    let heir = Heir {
+        name,
+        table,
+        tls,
+        listeners: drafts
+            .map(|draft| (draft.name.as_str(), &draft.resumption))
+            .collect(),
+    };
+    heir.inherit(check, own)
+}
+
 /// Where a site leads to, as written.
 struct WrittenRoutes {
     shorthand: Option<Located<String>>,
@@ -272,7 +317,7 @@ fn routes(
     check: &mut Check<'_>,
     table: &Span,
     WrittenRoutes { shorthand, tables }: WrittenRoutes,
-    client_cert: &ClientCert,
+    site: &SiteSays<'_>,
     around: &mut Surroundings<'_>,
 ) -> Vec<Route> {
     let lost = ["upstream", "route"]
@@ -291,12 +336,13 @@ fn routes(
                 prefix: String::new(),
                 upstream,
                 client_cert: None,
+                early_data: false,
             },
             span,
         });
     }
     for raw in tables.unwrap_or_default() {
-        let demand = (around.trusts, client_cert);
+        let demand = (around.trusts, site);
         let Some(route) = raw.value.check(check, &raw.span, demand) else {
             continue;
         };
@@ -321,6 +367,7 @@ fn routes(
             prefix: route.value.prefix,
             upstream,
             client_cert: route.value.client_cert,
+            early_data: route.value.early_data,
             span: route.span,
         })
     });

@@ -6,6 +6,7 @@ mod hsm_refusals;
 mod mistakes;
 mod policy_refusals;
 mod refusals;
+mod resumption_refusals;
 mod secrets;
 mod shipped;
 mod trust_refusals;

@@ -27,6 +27,9 @@ pub struct Trust {
     pub name: String,
     /// PEM files of trust anchors, never empty.
     pub anchors: Vec<Located<PathBuf>>,
+    /// PEM files of CA certificates that complete the chains of clients who do not send theirs in full; they are
+    /// believed no more than one that a client sent. Default none.
+    pub intermediates: Vec<Located<PathBuf>>,
     /// Whether the certificate must be made for client authentication. Default `IfPresent`.
     pub eku: Eku,
     /// Intermediates between a certificate and its anchor, at most. Default 6.
@@ -102,6 +105,7 @@ impl Trust {
             name: path.value.display().to_string(),
             span: path.span.clone(),
             anchors: vec![path],
+            intermediates: Vec::new(),
             eku: Eku::IfPresent,
             max_depth: MAX_DEPTH,
             max_lifetime: None,
@@ -161,6 +165,10 @@ pub(crate) struct RawTrust {
     /// PEM file, or list of files, with the CA certificates that client certificates must lead to. Required.
     #[schemars(schema_with = "one_or_many::<String>")]
     anchors: Option<Vec<Located<String>>>,
+    /// PEM file, or list of files, with CA certificates between client certificates and `anchors`, for clients
+    /// that do not send them.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    intermediates: Option<Vec<Located<String>>>,
     /// Extended key usage: `required` must name clientAuth, `if_present` may be absent, `waived` may say
     /// anything.
     eku: Option<Eku>,
@@ -203,6 +211,8 @@ impl RawTrust {
         }
         let written = written.unwrap_or_default();
         check.distinct(&written, "this file");
+        let intermediates = self.intermediates.unwrap_or_default();
+        check.distinct(&intermediates, "this file");
         let second = Duration::from_secs(1);
         let limit = check.duration_or_off(
             self.max_lifetime,
@@ -222,6 +232,7 @@ impl RawTrust {
             name: name.to_owned(),
             span: table.clone(),
             anchors: written.iter().map(|text| check.path(text)).collect(),
+            intermediates: intermediates.iter().map(|text| check.path(text)).collect(),
             eku: self.eku.unwrap_or(Eku::IfPresent),
             max_depth: check.count(self.max_depth, MAX_DEPTH, 0..=MAX_DEPTH),
             max_lifetime: limit.map(|limit| MaxLifetime { limit, action }),

@@ -242,6 +242,17 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
             .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
         return None;
     }
+    let endpoint = host_and_port(check, &text.span, authority, 80)?;
+    Some(text.with(endpoint))
+}
+
+/// Reads `HOST` or `HOST:PORT`.
+pub(crate) fn host_and_port(
+    check: &mut Check<'_>,
+    span: &Span,
+    authority: &str,
+    usual_port: u16,
+) -> Option<Endpoint> {
     // An IPv6 literal has colons of its own, so the port begins behind the bracket.
     let port_at = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match authority[port_at..].rfind(':') {
@@ -256,22 +267,16 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
                     .filter(|port| digits && *port != 0),
             )
         }
-        None => (authority, Some(80)),
+        None => (authority, Some(usual_port)),
     };
     let Some(port) = port else {
-        check.error(
-            &text.span,
-            "the port of an endpoint is a number from 1 to 65535",
-        );
+        check.error(span, "a port is a number from 1 to 65535");
         return None;
     };
     match parse_host(host) {
-        Ok(host) => Some(text.with(Endpoint { host, port })),
+        Ok(host) => Some(Endpoint { host, port }),
         Err(problem) => {
-            check.error(
-                &text.span,
-                format!("{} is no host: {problem}", quoted(host)),
-            );
+            check.error(span, format!("{} is no host: {problem}", quoted(host)));
             None
         }
     }

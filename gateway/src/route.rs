@@ -23,6 +23,8 @@ pub struct Found<'a> {
     pub upstream: usize,
     /// Which of the site's demands on clients it makes.
     pub demand: usize,
+    /// Whether it takes requests that may have been sent again by somebody else (0-RTT).
+    pub early_data: bool,
 }
 
 impl Routes {
@@ -41,6 +43,7 @@ impl Routes {
             prefix: &entry.route.prefix,
             upstream: entry.route.upstream,
             demand: entry.demand,
+            early_data: entry.route.early_data,
         })
     }
 }
@@ -56,6 +59,7 @@ mod tests {
                 prefix: prefix.to_owned(),
                 upstream,
                 client_cert: None,
+                early_data: false,
                 span: 0..0,
             };
             (route, 0)

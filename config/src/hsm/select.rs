@@ -86,7 +86,19 @@ pub(super) fn pin_source(
     check: &mut Check<'_>,
     text: &Located<String>,
 ) -> Option<Located<PinSource>> {
-    let source = match text.value.split_once(':') {
+    let source = parse_source(check, text);
+    if source.is_none() {
+        check.error(&text.span, "this does not say where the PIN comes from (and is not shown here)").help(
+            "write `file:PATH`, `env:NAME`, `credential:NAME`, `fd:N` or `prompt`; a PIN itself must not \
+             stand in the configuration",
+        );
+    }
+    source.map(|source| text.with(source))
+}
+
+/// `None`, and nothing said, for what names no source.
+pub(crate) fn parse_source(check: &Check<'_>, text: &Located<String>) -> Option<PinSource> {
+    match text.value.split_once(':') {
         None if text.value == "prompt" => Some(PinSource::Prompt),
         Some(("file", path)) if !path.is_empty() => {
             Some(PinSource::File(check.resolved(&text.span, path)))
@@ -97,14 +109,7 @@ pub(super) fn pin_source(
         }
         Some(("fd", number)) => number.parse().ok().filter(|fd| *fd >= 0).map(PinSource::Fd),
         _ => None,
-    };
-    if source.is_none() {
-        check.error(&text.span, "this does not say where the PIN comes from (and is not shown here)").help(
-            "write `file:PATH`, `env:NAME`, `credential:NAME`, `fd:N` or `prompt`; a PIN itself must not \
-             stand in the configuration",
-        );
     }
-    source.map(|source| text.with(source))
 }
 
 fn is_file_name(name: &str) -> bool {

@@ -73,13 +73,17 @@ impl Page {
             KeySource::Software(path) => file(path),
         };
         self.key("key", key);
-        let name = hsm.and_then(|place| match place {
-            HsmRef::Token(at) => config.hsms.get(at).map(|hsm| &hsm.name),
-            HsmRef::Group(at) => config.hsm_groups.get(at).map(|group| &group.name),
-        });
-        if let Some(name) = name {
+        if let Some(name) = hsm.and_then(|place| hsm_name(place, config)) {
             self.key("hsm", quote(name));
         }
+    }
+}
+
+/// What a token or a group is called.
+pub(super) fn hsm_name(place: HsmRef, config: &Config) -> Option<&str> {
+    match place {
+        HsmRef::Token(at) => config.hsms.get(at).map(|hsm| hsm.name.as_str()),
+        HsmRef::Group(at) => config.hsm_groups.get(at).map(|group| group.name.as_str()),
     }
 }
 

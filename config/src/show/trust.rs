@@ -22,6 +22,8 @@ impl Page {
         let table = format!("trust.{}", quote(&trust.name));
         self.table(&table);
         self.list("anchors", trust.anchors.iter().map(|file| path(file)));
+        let intermediates = trust.intermediates.iter();
+        self.list_unless_empty("intermediates", intermediates.map(|file| path(file)));
         self.key("eku", quote(trust.eku.as_str()));
         self.key("max_depth", trust.max_depth);
         if let Some(lifetime) = trust.max_lifetime {

@@ -119,7 +119,7 @@ fn endpoints_are_plain_http_addresses() {
     for port in ["0", "65536", "x", "+1", ""] {
         url(
             &format!("http://a:{port}"),
-            "the port of an endpoint is a number from 1 to 65535",
+            "a port is a number from 1 to 65535",
         );
     }
     refused(

@@ -114,6 +114,8 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "give `endpoint` or `endpoints`, not both",
         "two routes of this site have the path `/`",
         "this endpoint is listed twice",
+        "ticket keys come from one of `hsm`, `file` and `redis`, not from several",
+        "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
     ];
     for error in errors.errors() {
@@ -180,7 +182,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 23] = [
+const TABLES: [(&str, &str); 27] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -198,6 +200,10 @@ const TABLES: [(&str, &str); 23] = [
         "/properties/trust/additionalProperties/properties/ocsp",
     ),
     ("`[deny]`", "/properties/deny"),
+    ("`[redis.NAME]`", "/properties/redis/additionalProperties"),
+    ("`[tickets]`", "/properties/tickets"),
+    ("`tickets.keys`", "/properties/tickets/properties/keys"),
+    ("`[resumption]`", "/properties/resumption"),
     ("`[[listener]]`", "/properties/listener/items"),
     (
         "`client_cert`",
@@ -295,7 +301,8 @@ client_cert = { mode = "accept", trust = ["a.pem", "two"] }
 certificate = [{ chain = "a", key = "file:a $${X}.key" }, { chain = "b", key = "pkcs11:token=edge;id=%01%02" }]
 tls = { versions = ["1.3"], groups = ["X25519"] }
 upstream = "http://[::1]"
-route = [{ path = "/a/b/", upstream = "http://x:81", client_cert = { mode = "require", trust = ["two", "c.pem"] } }, { path = "/a", upstream = "orders" }]
+resumption = { lifetime = "1h30m", early_data = 9, early_data_store = "s \" t" }
+route = [{ path = "/a/b/", early_data = true, upstream = "http://x:81", client_cert = { mode = "require", trust = ["two", "c.pem"] } }, { path = "/a", upstream = "orders" }]
 [[role]]
 name = "quote \" and \\"
 spiffe = "spiffe://td/a/**"
@@ -385,6 +392,29 @@ hosts = "both.b.c"
 key_policy = "generated"
 certificate = { chain = "pkcs11:object=x;type=cert", key = "pkcs11:serial=12;object=x" }
 upstream = "orders"
+[tickets]
+fleet = "the \" fleet"
+keys = { redis = "one", wrap = "pkcs11:serial=12;object=wrap" }
+rotate = "90s"
+generation = 18446744073709551615
+clock_skew = "0ms"
+[resumption]
+mode = "stateful"
+tickets = 0
+max_lineage = "2d"
+[redis.one]
+urls = "redis://[::1]/3"
+[redis."s \" t"]
+urls = ["rediss://a.b", "rediss://A.b.:1"]
+mode = "sentinel"
+master = "m"
+user = "u"
+password = "credential:p"
+ca = "ca.pem"
+certificate = "c.pem"
+key = "k.pem"
+timeout = "10ms"
+prefix = "a:b"
 [log]
 access = "off"
 refusals = "./r.log"

@@ -29,6 +29,10 @@ const LOOK_AFTER_FAILURE: i64 = 1;
 /// Keys that sealed past their end and are kept for that: one for each outage.
 const OVERDUE: usize = 16;
 
+/// Keys that are derived in one look, for each root. What seals comes first; where there are so many that this is
+/// not enough, older tickets open some looks after the start.
+const DERIVED: usize = 256;
+
 /// What keys are derived from.
 pub trait Root: Send + Sync {
     /// Its name for people.
@@ -69,6 +73,8 @@ pub struct Hsm<R = Secret> {
     overdue: VecDeque<(KeyId, i64)>,
     /// What is in the ring that was handed out last, to hand out the next one only where it is another.
     told: Vec<KeyId>,
+    /// There was more to derive than is done in one look.
+    unfinished: bool,
     error: Option<String>,
     failures: u64,
 }
@@ -95,6 +101,7 @@ impl<R: Root> Hsm<R> {
             sealing: None,
             overdue: VecDeque::new(),
             told: Vec::new(),
+            unfinished: false,
             error: None,
             failures: 0,
         }
@@ -112,6 +119,7 @@ impl<R: Root> Hsm<R> {
     /// Reads the generations, derives what is missing, and makes a ring of what is there.
     pub(super) async fn look(&mut self, now: i64) -> Look {
         self.error = None;
+        self.unfinished = false;
         // A clock that was set back must not make an outage longer.
         self.last_success = self.last_success.min(now);
         for at in 0..self.roots.len() {
@@ -170,10 +178,10 @@ impl<R: Root> Hsm<R> {
     /// What a root can give, until its first failure: what is away would let each try run into its deadline.
     async fn refresh(&mut self, at: usize, now: i64) -> Result<(), HsmError> {
         let kept = self.read_generation(at).await?;
-        for id in plan::wanted(&self.setup, at, kept, now) {
-            if self.keys.contains_key(&id) {
-                continue;
-            }
+        let mut missing = plan::wanted(&self.setup, at, kept, now);
+        missing.retain(|id| !self.keys.contains_key(id));
+        self.unfinished |= missing.len() > DERIVED;
+        for id in missing.into_iter().take(DERIVED) {
             let context = plan::context(&self.setup, id);
             let secret = self.roots[at].root.derive(&context).await?;
             let name = match id.root {
@@ -277,6 +285,7 @@ impl<R: Root> Hsm<R> {
         let (_, end) = plan::period(&self.setup, plan::epoch(&self.setup, now));
         let pause = match self.error {
             Some(_) => LOOK_AFTER_FAILURE,
+            None if self.unfinished => 0,
             None => LOOK.min(end.saturating_sub(now)).max(1),
         };
         Duration::from_secs(u64::try_from(pause).unwrap_or(1))

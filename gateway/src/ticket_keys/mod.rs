@@ -213,7 +213,7 @@ async fn keep_fresh(
 }
 
 /// Seconds since the Unix epoch.
-pub(crate) fn unix_now() -> i64 {
+pub fn unix_now() -> i64 {
     let now = rustls_pki_types::UnixTime::now().as_secs();
     i64::try_from(now).unwrap_or(i64::MAX)
 }

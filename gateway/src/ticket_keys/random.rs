@@ -15,15 +15,16 @@ pub struct Random {
     setup: Setup,
     /// The newest last.
     keys: Vec<Arc<TicketKey>>,
-    made: u64,
+    made: i64,
     failures: u64,
 }
 
 impl Random {
-    pub(super) fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup, mut known: Vec<Arc<TicketKey>>) -> Self {
+        known.sort_by_key(|key| key.period());
         Self {
             setup,
-            keys: Vec::new(),
+            keys: known,
             made: 0,
             failures: 0,
         }
@@ -90,7 +91,7 @@ impl Random {
             place: "this process".to_owned(),
             error,
             generation: None,
-            epoch: i64::try_from(self.made).ok(),
+            epoch: Some(self.made),
             failures: self.failures,
         }
     }
@@ -101,19 +102,20 @@ mod tests {
     use super::*;
 
     fn source() -> Random {
-        Random::new(Setup {
+        let setup = Setup {
             fleet: String::new(),
             generation: 0,
             rotate: 100,
             lifetime: 250,
             max_outage: 0,
             clock_skew: 0,
-        })
+        };
+        Random::new(setup, Vec::new())
     }
 
     fn sealed(look: &Look) -> Vec<u8> {
         let ring = look.ring.as_ref().unwrap();
-        ring.seals().unwrap().seal(&[0; 32], |_| ()).unwrap()
+        ring.seals().unwrap().seal(&[0; 32], b"").unwrap()
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! under one key without talking about nonces, so nonces are random, and one that comes up twice must not give the
 //! key away. What a ticket is bound to is associated data: opened for anything else it is no ticket.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,6 +64,8 @@ pub enum OpenError {
 pub struct KeyRing {
     seals: Option<Arc<TicketKey>>,
     opens: Vec<Arc<TicketKey>>,
+    /// Places in `opens`: short epochs and long sessions make thousands of keys.
+    places: HashMap<[u8; ID], usize>,
 }
 
 impl TicketKey {
@@ -111,15 +115,15 @@ impl TicketKey {
         Aad::from(bound)
     }
 
-    /// Seals what `fill` writes. `None` where the system has no randomness.
-    pub fn seal(&self, binding: &Binding, fill: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
+    /// Seals a session. `None` where the system has no randomness.
+    pub fn seal(&self, binding: &Binding, session: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
-        let mut ticket = Vec::with_capacity(1024);
+        let mut ticket = Vec::with_capacity(OVERHEAD + session.len());
         ticket.push(FORMAT);
         ticket.extend_from_slice(&self.id);
         ticket.extend_from_slice(&nonce);
-        fill(&mut ticket);
+        ticket.extend_from_slice(session);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let (_, plain) = ticket.split_at_mut(HEAD);
         let tag = self
@@ -144,13 +148,19 @@ impl TicketKey {
 impl KeyRing {
     /// A ring that seals with `seals`, if anything, and opens with that and `others`.
     pub fn new(seals: Option<Arc<TicketKey>>, others: Vec<Arc<TicketKey>>) -> Self {
-        let mut opens: Vec<Arc<TicketKey>> = seals.iter().cloned().collect();
-        for key in others {
-            if !opens.iter().any(|known| known.id == key.id) {
+        let mut opens: Vec<Arc<TicketKey>> = Vec::with_capacity(1 + others.len());
+        let mut places = HashMap::with_capacity(1 + others.len());
+        for key in seals.iter().cloned().chain(others) {
+            if let Entry::Vacant(place) = places.entry(key.id) {
+                place.insert(opens.len());
                 opens.push(key);
             }
         }
-        Self { seals, opens }
+        Self {
+            seals,
+            opens,
+            places,
+        }
     }
 
     /// The key that seals now. Without one no tickets are given out.
@@ -171,8 +181,8 @@ impl KeyRing {
         if ticket.len() < OVERHEAD || ticket[0] != FORMAT {
             return Err(OpenError::Malformed);
         }
-        let id = &ticket[1..=ID];
-        let key = self.opens.iter().find(|key| key.id == *id);
+        let place = self.places.get(&ticket[1..=ID]);
+        let key = place.and_then(|place| self.opens.get(*place));
         let key = key.ok_or(OpenError::UnknownKey)?;
         key.open(binding, ticket).map_err(|_| OpenError::Bound)
     }
@@ -215,7 +225,7 @@ mod tests {
     #[test]
     fn a_ticket_opens_under_its_key_and_its_binding_only() {
         let (one, two) = (key(1), key(2));
-        let ticket = one.seal(&[7; 32], |out| out.extend_from_slice(b"session"));
+        let ticket = one.seal(&[7; 32], b"session");
         let ticket = ticket.unwrap();
         assert_eq!(ticket.len(), OVERHEAD + 7);
         let ring = KeyRing::new(Some(Arc::clone(&two)), vec![Arc::clone(&one)]);
@@ -236,7 +246,7 @@ mod tests {
     #[test]
     fn two_gateways_with_the_same_secret_open_each_others_tickets() {
         let (here, there) = (key(3), key(3));
-        let ticket = here.seal(&[0; 32], |out| out.push(1)).unwrap();
+        let ticket = here.seal(&[0; 32], &[1]).unwrap();
         let ring = KeyRing::new(Some(there), Vec::new());
         assert_eq!(ring.open(&[0; 32], &ticket), Ok(vec![1]));
     }

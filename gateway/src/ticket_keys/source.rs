@@ -1,10 +1,12 @@
 //! The sources, as one type, and what they are told.
 
+use std::sync::Arc;
+
 use portcullis_hsm::Secret;
 
 use super::hsm::Hsm;
 use super::random::Random;
-use super::{Look, Rotation, TicketKeysError};
+use super::{Look, Rotation, TicketKey, TicketKeysError};
 
 /// What every source needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +35,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// Keys of this process alone.
-    pub fn random(setup: Setup) -> Self {
-        Self::Random(Random::new(setup))
+    /// Keys of this process alone. Those in `known` open for as long as they would have.
+    pub fn random(setup: Setup, known: Vec<Arc<TicketKey>>) -> Self {
+        Self::Random(Random::new(setup, known))
     }
 
     /// Keys derived from secrets in tokens: the first seals, all open.

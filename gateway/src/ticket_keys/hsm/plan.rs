@@ -8,12 +8,11 @@ use portcullis_hsm::Generation;
 
 use super::super::source::Setup;
 
-/// Epochs back that are wanted at most. Older tickets are declined, which costs a full handshake each.
-const EPOCHS_BACK: i64 = 256;
 /// Epochs ahead that are wanted at least: the next one may begin while the token is away, and the one after it.
 const EPOCHS_AHEAD: i64 = 2;
-/// Epochs ahead that are wanted at most, where the tolerated skew is many epochs long.
-const EPOCHS_AHEAD_MOST: i64 = 128;
+/// Keys of a root that are wanted at most: twice what the configuration lets a session last over. Those that
+/// are left out open the oldest tickets, which costs a full handshake each.
+const KEYS_MOST: usize = 1 << 15;
 /// Generations back that are wanted at most, the current one included.
 const GENERATIONS: u64 = 4;
 
@@ -43,29 +42,23 @@ pub(super) fn wanted(setup: &Setup, root: usize, kept: Generation, now: i64) -> 
     let epoch_at = |moment: i64| epoch(setup, moment);
     let current = epoch_at(now);
     // One more than the skew asks for: until the next look the clock goes on.
-    let ahead = epoch_at(now.saturating_add(setup.clock_skew))
-        .saturating_sub(current)
-        .saturating_add(1);
-    let last = current.saturating_add(ahead.clamp(EPOCHS_AHEAD, EPOCHS_AHEAD_MOST));
+    let ahead = epoch_at(now.saturating_add(setup.clock_skew)).saturating_add(1);
+    let last = ahead.max(current.saturating_add(EPOCHS_AHEAD));
     let oldest = now
         .saturating_sub(setup.lifetime)
         .saturating_sub(setup.clock_skew);
     // One less: a ring is replaced some time after an epoch has ended, and until then its key seals.
-    let first = epoch_at(oldest)
-        .saturating_sub(1)
-        .max(current.saturating_sub(EPOCHS_BACK));
-    let generations = lowest(kept)..=kept.current;
-    let mut wanted = Vec::new();
-    for generation in generations.rev() {
-        let of = |epoch| KeyId {
+    let first = epoch_at(oldest).saturating_sub(1);
+    let of = |generation| {
+        let epochs = (current..=last).chain((first..current).rev());
+        epochs.map(move |epoch| KeyId {
             root,
             generation,
             epoch,
-        };
-        wanted.extend((current..=last).map(of));
-        wanted.extend((first..current).rev().map(of));
-    }
-    wanted
+        })
+    };
+    let generations = (lowest(kept)..=kept.current).rev();
+    generations.flat_map(of).take(KEYS_MOST).collect()
 }
 
 /// The lowest generation that opens.
@@ -166,12 +159,8 @@ mod tests {
         ] {
             for now in [0, 1_800_000_000, i64::MAX / 2] {
                 let wanted = wanted(&setup(rotate, lifetime, skew), 0, of(u64::MAX, 0), now);
-                let most = (EPOCHS_BACK + EPOCHS_AHEAD_MOST + 1) as usize * GENERATIONS as usize;
-                assert!(
-                    !wanted.is_empty() && wanted.len() <= most,
-                    "{}",
-                    wanted.len()
-                );
+                let count = wanted.len();
+                assert!((1..=KEYS_MOST).contains(&count), "{count}");
             }
         }
     }

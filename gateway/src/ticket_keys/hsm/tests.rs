@@ -102,7 +102,7 @@ impl Gateway {
     fn seal(&self) -> Option<Vec<u8>> {
         let key = self.ring.seals()?;
         assert_eq!(key.versions(), Versions::Tls13, "a key that comes again");
-        key.seal(&BOUND, |ticket| ticket.extend(b"session"))
+        key.seal(&BOUND, b"session")
     }
 
     fn opens(&self, ticket: &[u8]) -> bool {
@@ -278,4 +278,27 @@ fn a_clock_that_is_set_back_seals_on_and_does_not_prolong_an_outage() {
         "701 seconds after {}",
         START - 400
     );
+}
+
+#[test]
+fn thousands_of_keys_are_derived_bit_by_bit_and_what_seals_first() {
+    let token = Token::new("root");
+    let setup = Setup {
+        rotate: 1,
+        lifetime: 1000,
+        clock_skew: 0,
+        ..Gateway::start(&[&token], START).unwrap().source.setup
+    };
+    token.derived();
+    let mut source = Hsm::new(setup, vec![Arc::clone(&token)]);
+    let look = step::wait(source.begin(START)).unwrap();
+    assert_eq!((token.derived(), look.again), (DERIVED, Duration::ZERO));
+    assert!(look.ring.unwrap().seals().is_some());
+    for _ in 0..3 {
+        step::wait(source.look(START));
+    }
+    let look = step::wait(source.look(START));
+    assert_eq!(look.again, Duration::from_secs(1));
+    // The epochs of a lifetime, this one, two ahead, and one more.
+    assert_eq!(source.keys.len(), 1000 + 1 + 2 + 1);
 }
