@@ -28,7 +28,7 @@ fn setup() -> Setup {
 }
 
 fn store(urls: &[String], mode: Mode) -> Arc<Store> {
-    Store::open(Settings {
+    Store::new(Settings {
         name: "main".to_owned(),
         urls: urls.to_vec(),
         mode,
