@@ -18,6 +18,7 @@ mod crl;
 mod crl_sources;
 mod deny_list;
 mod explain;
+mod fleet_redis;
 mod forwarded_headers;
 mod full_handshakes;
 mod identity_headers;
