@@ -19,6 +19,7 @@ mod crl_sources;
 mod deny_list;
 mod early_data;
 mod explain;
+mod fleet_redis;
 mod forwarded_headers;
 mod full_handshakes;
 mod identity_headers;
