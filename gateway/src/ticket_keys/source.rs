@@ -1,12 +1,17 @@
 //! The sources, as one type, and what they are told.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use portcullis_hsm::Secret;
 
+use super::file::KeysFile;
 use super::hsm::Hsm;
 use super::random::Random;
+use super::redis::RedisKeys;
+use super::wrap::WrapSource;
 use super::{Look, Rotation, TicketKey, TicketKeysError};
+use crate::fleet::Store;
 
 /// What every source needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,10 @@ pub enum Source {
     Random(Random),
     /// They are derived from a secret in a token.
     Hsm(Hsm),
+    /// They stand in a file.
+    File(KeysFile),
+    /// A fleet shares them in Redis.
+    Redis(Box<RedisKeys>),
 }
 
 impl Source {
@@ -45,11 +54,23 @@ impl Source {
         Self::Hsm(Hsm::new(setup, roots))
     }
 
+    /// Keys out of a file.
+    pub fn file(setup: Setup, path: PathBuf) -> Self {
+        Self::File(KeysFile::new(setup, path))
+    }
+
+    /// Keys that lie in a store, wrapped.
+    pub fn redis(setup: Setup, store: Arc<Store>, wrap: WrapSource) -> Self {
+        Self::Redis(Box::new(RedisKeys::new(setup, store, wrap)))
+    }
+
     /// The first look. `now` is seconds since the Unix epoch, here and below.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         match self {
             Self::Random(source) => source.look(now),
             Self::Hsm(source) => source.begin(now).await,
+            Self::File(source) => source.begin(now).await,
+            Self::Redis(source) => source.begin(now).await,
         }
     }
 
@@ -58,6 +79,8 @@ impl Source {
         match self {
             Self::Random(source) => source.look_again(now),
             Self::Hsm(source) => source.look(now).await,
+            Self::File(source) => source.look(now).await,
+            Self::Redis(source) => source.look(now).await,
         }
     }
 
@@ -66,6 +89,8 @@ impl Source {
         match self {
             Self::Random(source) => source.rotate(rotation, now),
             Self::Hsm(source) => source.rotate(rotation).await,
+            Self::File(source) => source.rotate(rotation).await,
+            Self::Redis(source) => source.rotate(rotation, now).await,
         }
     }
 }

@@ -160,7 +160,9 @@ impl SiteResumption {
         }
         let (answer, returning) = match found {
             Some((answer, carried, shown)) => {
-                let stored = (means == Means::Store).then(|| answer.offered.clone());
+                // A TLS 1.2 session keeps its id; in TLS 1.3 each use gets another (RFC 8446, appendix C.4).
+                let single = means == Means::Store && tls13;
+                let stored = single.then(|| answer.offered.clone());
                 declined = None;
                 (Some((answer, carried)), Some(Returning { shown, stored }))
             }
