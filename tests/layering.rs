@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 16] = [
     &["identity", "path", "drain", "limit", "patience", "http1"],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws"],
-    &["revocation"],
+    &["revocation", "ticket_keys"],
     &["trust"],
     &["upstream"],
     &["tls"],

@@ -17,7 +17,7 @@ use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
 use crate::telemetry::metrics::HandshakeLabel;
-use crate::tls::{self, AcceptSettings, Accepted, Resolve, SiteTls};
+use crate::tls::{self, AcceptSettings, Accepted, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
@@ -85,7 +85,8 @@ async fn handshake(
     let Accepted {
         stream,
         site,
-        proof,
+        shown,
+        resumption,
     } = match tls::accept(tcp, &resolver, settings).await {
         Ok(accepted) => accepted,
         Err(failure) => {
@@ -96,24 +97,15 @@ async fn handshake(
         }
     };
     let site = &snapshot.rules.sites[site];
-    let chain = stream
-        .tls()
-        .peer_certificates()
-        .unwrap_or_default()
-        .to_vec();
-    let shown = match Shown::new(chain, proof) {
-        Ok(shown) => shown,
-        Err(Refused { reason, detail }) => {
-            refused(reason, Some(&site.name), None, Some(&detail));
-            return None;
-        }
-    };
     // Boxed: few connections wait for an answer here.
     if let Err(Refused { reason, detail }) = settle(site, &shown).await {
         refused(reason, Some(&site.name), None, Some(&detail));
         return None;
     }
-    let (facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
+    let (mut facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
+    if let Outcome::Declined(declined) = resumption {
+        facts.tls_declined = Some(declined.as_str());
+    }
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     note(worker, &facts, site, &shown);
     Some((stream, Rc::new(Client::new(facts, shown))))
@@ -169,6 +161,7 @@ fn facts(
         tls_cipher: cipher_name(tls),
         tls_curve: group_name(tls),
         tls_resumed: kind == HandshakeLabel::Resumed,
+        tls_declined: None,
         identity: shown.client(),
     };
     (facts, kind)

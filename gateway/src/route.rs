@@ -23,6 +23,8 @@ pub struct Found<'a> {
     pub upstream: usize,
     /// Which of the site's demands on clients it makes.
     pub demand: usize,
+    /// Whether it takes requests that may have been sent again by somebody else (0-RTT).
+    pub early_data: bool,
 }
 
 impl Routes {
@@ -41,6 +43,7 @@ impl Routes {
             prefix: &entry.route.prefix,
             upstream: entry.route.upstream,
             demand: entry.demand,
+            early_data: entry.route.early_data,
         })
     }
 }

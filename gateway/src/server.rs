@@ -30,6 +30,7 @@ use crate::revocation;
 use crate::snapshot::{Snapshot, SnapshotError, Standing};
 use crate::telemetry::inventory::Inventory;
 use crate::telemetry::{LogSink, Metrics};
+use crate::ticket_keys::TicketKeysError;
 use crate::tls::acceleration::Acceleration;
 use crate::trust::DenyError;
 
@@ -51,6 +52,8 @@ pub enum ServerError {
     Log(io::Error),
     /// Threads, runtimes, signals.
     System(&'static str, io::Error),
+    /// The keys of session tickets.
+    TicketKeys(TicketKeysError),
     /// A setting that only a restart changes.
     Restart(&'static str),
 }
@@ -66,6 +69,7 @@ impl fmt::Display for ServerError {
                 path.display()
             ),
             Self::Deny(error) => error.fmt(f),
+            Self::TicketKeys(error) => write!(f, "tickets.keys: {error}"),
             Self::Log(error) => write!(f, "cannot open a log: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),
             Self::Restart(what) => write!(
@@ -157,6 +161,8 @@ impl Server {
     /// Starts everything. Call within a tokio runtime, which becomes the control runtime.
     pub async fn start(path: &Path) -> Result<Self, ServerError> {
         let (config, standing, snapshot) = prepare(path, None)?;
+        let keys = &snapshot.resumption.resources.keys;
+        keys.begin().await.map_err(ServerError::TicketKeys)?;
         keep_fresh(&snapshot);
         warn_of_state_dir(&config);
         let acceleration = Acceleration::measure();
@@ -235,6 +241,7 @@ impl Server {
     pub async fn run(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::new().map_err(|error| ServerError::System("signals", error))?;
         tokio::spawn(watch::tokens(Arc::clone(&self.state.shared)));
+        tokio::spawn(watch::sessions(Arc::clone(&self.standing.sessions)));
         loop {
             let wanted = tokio::select! {
                 Some(command) = self.commands.recv() => Wanted::Reload(Some(command)),

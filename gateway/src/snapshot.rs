@@ -1,6 +1,7 @@
 //! Everything a connection and its requests need, immutable, swapped whole on reload.
 
 mod names;
+mod resumption;
 mod rules;
 
 use std::ops::Range;
@@ -10,10 +11,11 @@ use http::HeaderName;
 use portcullis_config::{Config, Forwarding, IdentityJwt, Limits, Site, Timeouts};
 
 pub use self::names::{NameTable, normalize_host};
+pub use self::resumption::Resumption;
 pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
 use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key};
 use crate::jws::JwsSigner;
-use crate::tls::SiteTls;
+use crate::tls::{Resources, Resuming, SiteTls};
 use crate::trust::Demand;
 use crate::upstream::Target;
 
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub rules: Rules,
     /// In the order of the configuration, as `rules.sites`.
     pub sites: Vec<SiteView>,
+    /// Ticket keys and kept sessions.
+    pub resumption: Resumption,
     /// Where requests go.
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
@@ -90,30 +94,40 @@ impl Snapshot {
         let rules = Rules::build(config, standing, old.map(|old| &old.rules))
             .map_err(|more| errors.extend(more))
             .ok();
+        let resumption = tokens.as_ref().and_then(|tokens| {
+            Resumption::build(config, (standing, tokens), old)
+                .map_err(|error| errors.push(error))
+                .ok()
+        });
         // Without its tokens nothing about keys can be said.
         let mut sites = Vec::with_capacity(config.sites.len());
-        if let Some(tokens) = &tokens {
+        if let (Some(tokens), Some(resumption)) = (&tokens, &resumption) {
             for (index, site) in config.sites.iter().enumerate() {
                 // Certificates are looked at also where the trust bundles have errors.
                 let handshake = rules
                     .as_ref()
                     .map(|rules| rules.sites[index].handshake.clone());
-                sites.extend(build_site(config, site, (tokens, handshake), &mut errors));
+                let around = (tokens, &resumption.resources);
+                sites.extend(build_site((config, site), around, handshake, &mut errors));
             }
         }
         let identity_tokens = match (&config.forwarding.jwt, &tokens) {
             (Some(settings), Some(tokens)) => build_tokens(config, settings, tokens, &mut errors),
             _ => None,
         };
-        let (Some(tokens), Some(rules), true) = (tokens, rules, errors.is_empty()) else {
+        let (Some(tokens), Some(rules), Some(resumption)) = (tokens, rules, resumption) else {
             return Err(errors);
         };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         tokens.tune();
         let old_targets = old.map_or(&[][..], |old| &old.targets);
         Ok(Self {
             generation: old.map_or(1, |old| old.generation + 1),
             rules,
             sites,
+            resumption,
             targets: config
                 .upstreams
                 .iter()
@@ -153,9 +167,9 @@ fn build_tokens(
 }
 
 fn build_site(
-    config: &Config,
-    site: &Site,
-    (tokens, handshake): (&Tokens, Option<Demand>),
+    (config, site): (&Config, &Site),
+    (tokens, resources): (&Tokens, &Resources),
+    handshake: Option<Demand>,
     errors: &mut Vec<SnapshotError>,
 ) -> Option<SiteView> {
     let mut certificates = Vec::with_capacity(site.certificates.len());
@@ -193,10 +207,16 @@ fn build_site(
         .iter()
         .map(|proven| proven.signer.clone())
         .collect();
+    let resuming = Resuming {
+        site: &site.name,
+        settings: &site.resumption,
+        fleet: resumption::fleet(config),
+        resources,
+    };
     match SiteTls::new(
         &site.tls,
         certified,
-        handshake,
+        (handshake, resuming),
         site.http2,
         (remote, signers),
     ) {

@@ -31,6 +31,7 @@ mod policy_test;
 mod refusals_client_cert;
 mod refusals_handshake;
 mod refusals_request;
+mod resumption;
 mod revocation_reaches;
 mod roles_of_subjects;
 mod rollout;

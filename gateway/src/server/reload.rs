@@ -49,6 +49,12 @@ impl Server {
         if config.log != self.config.log {
             return Err(ServerError::Restart("[log]"));
         }
+        let keys = &snapshot.resumption.resources.keys;
+        let begun = timeout(PREPARE_LIMIT, keys.begin());
+        let late = |late: tokio::time::error::Elapsed| {
+            ServerError::System("the ticket keys did not come", late.into())
+        };
+        begun.await.map_err(late)?.map_err(ServerError::TicketKeys)?;
         // New sockets first: if one cannot be opened nothing has changed.
         let opened = self.workers.open_new(&config.listeners)?;
         let summary = summary(&snapshot);
@@ -64,6 +70,8 @@ impl Server {
             .shared
             .inventory
             .set_limit(config.limits.inventory);
+        let (sessions, memory) = (config.limits.sessions, config.limits.session_memory);
+        self.standing.sessions.set_limits(sessions, memory as u64);
         keep_fresh(&snapshot);
         self.standing.deny.configure(&config.deny);
         let shared = &self.state.shared;

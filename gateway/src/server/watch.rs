@@ -7,9 +7,14 @@ use std::time::Duration;
 use portcullis_hsm::{TokenHealth, TokenState};
 
 use crate::proxy::Shared;
+use crate::ticket_keys::unix_now;
+use crate::tls::SessionCache;
 
 /// How often the tokens are looked at. What comes and goes in between is seen in the counters.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often kept sessions are swept.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// Runs until the control runtime ends.
 pub(super) async fn tokens(shared: Arc<Shared>) {
@@ -30,6 +35,14 @@ pub(super) async fn tokens(shared: Arc<Shared>) {
                 tell(name, &health);
             }
         }
+    }
+}
+
+/// Forgets kept sessions that have expired, with their secrets. Runs until the control runtime ends.
+pub(super) async fn sessions(sessions: Arc<SessionCache>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        sessions.sweep(unix_now());
     }
 }
 

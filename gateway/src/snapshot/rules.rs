@@ -14,6 +14,7 @@ use super::{NameTable, SnapshotError};
 use crate::certificates::state_dir;
 use crate::policy::Policy;
 use crate::route::Routes;
+use crate::tls::{ResumptionStats, SessionCache};
 use crate::trust::{Bundle, Demand, DenyError, DenyList};
 
 /// The rules of a snapshot.
@@ -61,13 +62,17 @@ pub struct SiteRules {
     pub routes: Routes,
 }
 
-/// What outlives a snapshot: the state of revocation of the process.
+/// What outlives a snapshot.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// Where revocation lists are kept over restarts.
     pub state_dir: Arc<Path>,
     /// The deny list.
     pub deny: Arc<DenyList>,
+    /// Sessions that are kept.
+    pub sessions: Arc<SessionCache>,
+    /// What became of sessions that were offered.
+    pub resumption: Arc<ResumptionStats>,
 }
 
 impl Standing {
@@ -81,6 +86,11 @@ impl Standing {
         Ok(Self {
             state_dir: state_dir.into(),
             deny: Arc::new(deny),
+            sessions: Arc::new(SessionCache::new(
+                config.limits.sessions,
+                config.limits.session_memory as u64,
+            )),
+            resumption: Arc::default(),
         })
     }
 }

@@ -28,6 +28,8 @@ pub struct ConnectionFacts {
     pub tls_curve: &'static str,
     /// Whether the handshake resumed a session.
     pub tls_resumed: bool,
+    /// Why a session that was offered was not resumed.
+    pub tls_declined: Option<&'static str>,
     /// Who the client is.
     pub identity: ClientIdentity,
 }
@@ -99,6 +101,8 @@ struct Line<'a> {
     tls_curve: &'static str,
     #[serde(rename = "tls.resumed")]
     tls_resumed: bool,
+    #[serde(rename = "tls.resumption_declined", skip_serializing_if = "Option::is_none")]
+    tls_declined: Option<&'static str>,
     #[serde(flatten)]
     client: Option<Client<'a>>,
     listener: &'a str,
@@ -180,6 +184,7 @@ impl Serialize for RequestRecord {
             tls_cipher: connection.tls_cipher,
             tls_curve: connection.tls_curve,
             tls_resumed: connection.tls_resumed,
+            tls_declined: connection.tls_declined,
             client: Client::of(self.identity.as_ref().unwrap_or(&connection.identity)),
             listener: &connection.listener,
             site: &connection.site,

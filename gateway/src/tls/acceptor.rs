@@ -15,12 +15,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::client_cert::take_proof;
+use super::client_cert::{clear_verdict, take_proof};
+use super::client_hello::Offer;
 use super::refusal::{plaintext_alert, reason_of_hsm, refusal_of, replaces_alert};
+use super::resumption::{Outcome, Prepared};
 use super::server_config::SiteTls;
 use super::stream::TlsStream;
 use crate::reason::Reason;
-use crate::trust::{Proof, Refused};
+use crate::trust::{Refused, Shown};
 
 /// How long a refused client may take to read its alert before the socket is closed under it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// reset that can overtake the alert. A TLS 1.3 client sends its first request, body and all, before it learns
 /// that its certificate was refused.
 const LINGER_BYTES: usize = 1024 * 1024;
+/// Room for a ClientHello with a hybrid key share.
+const HELLO: usize = 2048;
 
 /// Bounds on a handshake.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +59,10 @@ pub struct Accepted<S> {
     pub stream: TlsStream,
     /// The site chosen by the server name.
     pub site: S,
-    /// What was verified of the client's chain; `None` where nothing was shown, or nothing verified.
-    pub proof: Option<Proof>,
+    /// What the client showed, in this handshake or in the one it resumes.
+    pub shown: Shown,
+    /// What became of the session that was offered, if one was.
+    pub resumption: Outcome,
 }
 
 /// A handshake that came to nothing.
@@ -78,8 +84,8 @@ pub async fn accept<R: Resolve>(
     resolver: &R,
     settings: AcceptSettings,
 ) -> Result<Accepted<R::Site>, HandshakeRefused<R::Site>> {
-    let hello = match read_client_hello(&mut tcp, settings).await {
-        Ok(hello) => hello,
+    let (hello, records) = match read_client_hello(&mut tcp, settings).await {
+        Ok(read) => read,
         Err(failure) => return Err(refuse(tcp, failure, None, None).await),
     };
     let server_name = hello.client_hello().server_name().map(str::to_owned);
@@ -96,19 +102,36 @@ pub async fn accept<R: Resolve>(
             return Err(refuse(tcp, failure, None, server_name).await);
         }
     };
-    // Only full handshakes sign, and as there is no resumption every one is full.
-    if let Err(error) = tls.admit() {
+    let prepared = tls.prepare(Offer::read(&records).as_ref(), server_name.as_deref());
+    drop(records);
+    // Only full handshakes sign: a client that returns is served also while the token is away.
+    if !prepared.is_returning()
+        && let Err(error) = tls.admit()
+    {
         return Err(refuse(tcp, Failure::admission(&error), Some(site), server_name).await);
     }
-    let finished = timeout_at(settings.handshake_by, finish(&mut tcp, hello, &tls)).await;
+    let finished = finish(&mut tcp, hello, (&tls, prepared));
+    let finished = timeout_at(settings.handshake_by, finished).await;
     match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
-        Ok((connection, proof)) => Ok(Accepted {
+        Ok(Finished {
+            connection,
+            shown,
+            resumption,
+        }) => Ok(Accepted {
             stream: TlsStream::new(tcp, connection),
             site,
-            proof,
+            shown,
+            resumption,
         }),
         Err(failure) => Err(refuse(tcp, failure, Some(site), server_name).await),
     }
+}
+
+/// A handshake that is complete.
+struct Finished {
+    connection: Box<ServerConnection>,
+    shown: Shown,
+    resumption: Outcome,
 }
 
 /// A refusal on its way to the client.
@@ -206,13 +229,14 @@ async fn send_and_linger(mut tcp: TcpStream, alert: &[u8]) -> io::Result<()> {
 async fn read_client_hello(
     tcp: &mut TcpStream,
     settings: AcceptSettings,
-) -> Result<Hello, Failure> {
+) -> Result<(Hello, Vec<u8>), Failure> {
     let mut acceptor = Acceptor::default();
-    let mut total = 0;
+    let mut records = Vec::with_capacity(HELLO);
     let read_all = async {
         loop {
             let read = with_socket(tcp, Interest::READABLE, |mut socket| {
-                acceptor.read_tls(&mut socket)
+                let mut copied = Copied(&mut socket, &mut records);
+                acceptor.read_tls(&mut copied)
             })
             .await;
             match read.map_err(|error| Failure::io(&error))? {
@@ -222,10 +246,11 @@ async fn read_client_hello(
                         "closed before a ClientHello",
                     ));
                 }
-                read => total += read,
+                _ => {}
             }
+            let total = records.len();
             match acceptor.accept() {
-                Ok(Some(hello)) => return Ok(hello),
+                Ok(Some(hello)) => return Ok((hello, std::mem::take(&mut records))),
                 Ok(None) if total > settings.client_hello_bytes => {
                     return Err(Failure {
                         reason: Reason::ClientHelloTooLarge,
@@ -260,9 +285,10 @@ async fn read_client_hello(
 async fn finish(
     tcp: &mut TcpStream,
     hello: Hello,
-    tls: &SiteTls,
-) -> Result<(Box<ServerConnection>, Option<Proof>), Failure> {
-    let config = Arc::clone(&tls.config);
+    (tls, prepared): (&SiteTls, Prepared),
+) -> Result<Finished, Failure> {
+    let config = Arc::clone(&prepared.config);
+    // As a step also where a session is at hand: where its suite does not fit after all, rustls signs.
     let first = move || hello.into_connection(config).map(Box::new);
     let started = run_step(tls.remote_key, first).await;
     let mut connection = started.map_err(|(error, mut alert)| {
@@ -276,7 +302,7 @@ async fn finish(
             .await
             .map_err(|error| Failure::io(&error))?;
         if !connection.is_handshaking() {
-            return Ok((connection, proof));
+            break;
         }
         // First what came in one piece with the ClientHello: rustls holds it already.
         if read_more {
@@ -290,8 +316,11 @@ async fn finish(
         }
         read_more = true;
         // After a HelloRetryRequest the second ClientHello is answered, and signed, here.
-        let retried = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
+        let kind = connection.handshake_kind();
+        let retried = kind == Some(HandshakeKind::FullWithHelloRetryRequest);
+        prepared.follow(kind, proof.as_ref());
         let process = move || {
+            clear_verdict();
             let result = connection.process_new_packets().map(drop);
             // The flight with the client's certificate is verified in here; the next step is another client's.
             let proof = result.is_ok().then(take_proof).flatten();
@@ -308,6 +337,19 @@ async fn finish(
             return Err(Failure::tls(&error, queued));
         }
     }
+    let (returning, resumption) = prepared.conclude(connection.handshake_kind());
+    let shown = match returning {
+        Some(shown) => Ok(shown),
+        None => {
+            let chain = connection.peer_certificates().unwrap_or_default().to_vec();
+            Shown::new(chain, proof)
+        }
+    };
+    Ok(Finished {
+        connection,
+        shown: shown.map_err(|refused| Failure::bare(refused.reason, refused.detail))?,
+        resumption,
+    })
 }
 
 async fn run_step<T: 'static>(signs_remotely: bool, work: impl FnOnce() -> T + 'static) -> T {
@@ -336,6 +378,17 @@ async fn write_all(tcp: &mut TcpStream, connection: &mut ServerConnection) -> io
         .await?;
     }
     Ok(())
+}
+
+/// A socket, and a copy of what was read from it.
+struct Copied<'a, R>(&'a mut R, &'a mut Vec<u8>);
+
+impl<R: io::Read> io::Read for Copied<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buf)?;
+        self.1.extend_from_slice(&buf[..read]);
+        Ok(read)
+    }
 }
 
 /// Tries the socket at once and waits for readiness only where it must.

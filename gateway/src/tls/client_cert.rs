@@ -36,6 +36,16 @@ pub(super) fn take_proof() -> Option<Proof> {
     VERDICT.take().and_then(Result::ok)
 }
 
+/// Forgets the verdict of whoever was verified before on this thread.
+pub(super) fn clear_verdict() {
+    VERDICT.set(None);
+}
+
+/// The proof of the verification in the step that is running, for the ticket that rustls makes in the same step.
+pub(super) fn peek_proof() -> Option<Proof> {
+    VERDICT.with_borrow(|verdict| verdict.as_ref()?.as_ref().ok().cloned())
+}
+
 /// Verifies client chains for one site.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {

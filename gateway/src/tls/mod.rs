@@ -1,17 +1,22 @@
 //! The TLS edge: from accepted bytes to a verified, encrypted stream.
 //!
 //! A handshake step that may sign with a token key runs as a `portcullis_hsm::step`, so that the network
-//! thread goes on while the token works. No session is resumed: there are no tickets and no session store,
-//! because stock resumption lets expired and revoked clients back in.
+//! thread goes on while the token works. Which session is resumed is decided before rustls is asked, because stock
+//! resumption lets expired and revoked clients back in.
 
 pub mod acceleration;
 mod acceptor;
 mod client_cert;
+mod client_hello;
 mod refusal;
+mod resumption;
 mod server_config;
 mod stream;
 
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
 pub use client_cert::alert_of;
-pub use server_config::{SiteTls, SiteTlsError};
+pub use resumption::{
+    Declined, Fleet, NotIssued, Outcome, Resources, ResumptionStats, SessionCache, SessionStats,
+};
+pub use server_config::{Resuming, SiteTls, SiteTlsError};
 pub use stream::TlsStream;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use portcullis_config::{Group, Suite, TlsPolicy, TlsVersion};
+use portcullis_config::{Group, Resumption, Suite, TlsPolicy, TlsVersion};
 use portcullis_hsm::{HsmError, Key};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -14,6 +14,8 @@ use rustls::{
 };
 
 use super::client_cert::ClientVerifier;
+use super::client_hello::Offer;
+use super::resumption::{Fleet, Prepared, Resources, SiteResumption};
 use crate::trust::Demand;
 
 /// What the acceptor needs to know about a site.
@@ -25,6 +27,22 @@ pub struct SiteTls {
     pub remote_key: bool,
     /// The keys of the site.
     signers: Vec<Key>,
+    /// `None` where every handshake is a full one.
+    resumption: Option<Arc<SiteResumption>>,
+    tls13: bool,
+}
+
+/// A site's wish to resume, and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Resuming<'a> {
+    /// Name of the site.
+    pub site: &'a str,
+    /// What the operator wrote.
+    pub settings: &'a Resumption,
+    /// What the fleet agrees on.
+    pub fleet: Fleet<'a>,
+    /// Keys and store.
+    pub resources: &'a Resources,
 }
 
 /// rustls found the combination of versions, suites and groups unusable.
@@ -52,7 +70,7 @@ impl SiteTls {
     pub fn new(
         policy: &TlsPolicy,
         certificates: Vec<Arc<CertifiedKey>>,
-        demand: Demand,
+        (demand, resuming): (Demand, Resuming<'_>),
         http2: bool,
         (remote_key, signers): (bool, Vec<Key>),
     ) -> Result<Self, SiteTlsError> {
@@ -68,6 +86,13 @@ impl SiteTls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(SiteTlsError)?;
+        let Resuming {
+            site,
+            settings,
+            fleet,
+            resources,
+        } = resuming;
+        let resumption = SiteResumption::new((site, settings), &demand, fleet, resources);
         let builder = match ClientVerifier::new(demand, provider) {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -78,14 +103,26 @@ impl SiteTls {
         config.require_ems = true;
         // `suites` is in the operator's order. Of the groups rustls always takes the client's first.
         config.ignore_client_order = true;
-        // No resumption: stock tickets and sessions would let expired and revoked clients back in.
+        // Stock tickets and sessions would let expired and revoked clients back in: what is resumed is decided for
+        // each handshake (`Self::prepare`).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self {
             config: Arc::new(config),
             remote_key,
             signers,
+            resumption,
+            tls13: policy.versions.contains(&TlsVersion::Tls13),
         })
+    }
+
+    /// Decides which session, if any, a client resumes that offers these.
+    pub(super) fn prepare(&self, offer: Option<&Offer>, server_name: Option<&str>) -> Prepared {
+        let Some(resumption) = &self.resumption else {
+            return Prepared::without(&self.config);
+        };
+        let tls13 = self.tls13 && offer.is_some_and(|offer| offer.tls13);
+        resumption.prepare(&self.config, offer, (server_name, tls13))
     }
 
     /// Whether a full handshake that begins now has a chance: a key whose token takes work. Asked before the

@@ -141,6 +141,11 @@ impl Bundle {
         name_text(&super::constraints::sequence(subject)).ok()
     }
 
+    /// Intermediates that are configured, with their SHA-256.
+    pub fn intermediates(&self) -> &[([u8; 32], CertificateDer<'static>)] {
+        &[]
+    }
+
     /// Its revocation lists.
     pub fn crl(&self) -> Option<&Arc<CrlStore>> {
         self.crl.as_ref()

@@ -13,6 +13,7 @@ mod constraints;
 mod demand;
 mod deny;
 mod proof;
+mod recall;
 mod revoked;
 mod walk;
 
@@ -22,5 +23,6 @@ pub use checks::{CHECKS, Check};
 pub use demand::{Accounted, Demand, Met, Shown};
 pub use deny::{DenyEntry, DenyError, DenyKind, DenyList};
 pub use proof::{Note, Proof};
+pub use recall::Forgotten;
 
 pub use crate::revocation::Refused;

@@ -162,7 +162,10 @@ impl Facts {
             port: tcp.local_addr().unwrap().port(),
             version: tls.protocol_version().unwrap(),
             suite: tls.negotiated_cipher_suite().unwrap(),
-            group: tls.negotiated_key_exchange_group().unwrap().name(),
+            // A TLS 1.2 resumption exchanges no keys.
+            group: tls
+                .negotiated_key_exchange_group()
+                .map_or(NamedGroup::Unknown(0), |group| group.name()),
             kind: tls.handshake_kind().unwrap(),
         }
     }

@@ -1,0 +1,218 @@
+//! Where the keys of session tickets come from, and when they change.
+//!
+//! Network threads look at a [`KeyRing`], which is replaced whole; a source on the control runtime makes the next
+//! one ahead of time. A source that fails takes nothing away from the ring that is there, except that in the end
+//! nothing is sealed any more: a handshake never waits for a key.
+
+mod random;
+mod ring;
+mod source;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+pub use ring::{Binding, KeyRing, OVERHEAD, OpenError, TicketKey, Versions};
+pub use source::{Setup, Source};
+
+/// Orders that may wait: people give them.
+const ORDERS: usize = 4;
+/// How long an order may take.
+const ORDER_LIMIT: Duration = Duration::from_secs(30);
+
+/// The ring in force, and the way to its source.
+pub struct TicketKeys {
+    ring: ArcSwap<KeyRing>,
+    status: Mutex<Status>,
+    orders: mpsc::Sender<Order>,
+    /// Taken by the task that keeps the ring fresh.
+    begun: Mutex<Option<(Source, mpsc::Receiver<Order>)>>,
+}
+
+/// How a source is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// `random`, `hsm`, `file`, `redis`.
+    pub source: &'static str,
+    /// Where: a URI, a path. Never a secret.
+    pub place: String,
+    /// What went wrong last; `None` where all is well.
+    pub error: Option<String>,
+    /// Generation that seals, and the lowest that opens, where the source counts them.
+    pub generation: Option<(u64, u64)>,
+    /// The epoch that seals.
+    pub epoch: Option<i64>,
+    /// Failures so far.
+    pub failures: u64,
+}
+
+/// Whether older keys still open after a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// They do: a key is replaced, nobody loses a session.
+    Keep,
+    /// They do not: every session ends.
+    Revoke,
+}
+
+/// Why there are no keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketKeysError(pub String);
+
+/// What one look at a source found.
+#[derive(Debug)]
+pub struct Look {
+    /// The ring from now on; `None` leaves it.
+    pub ring: Option<KeyRing>,
+    /// How the source is.
+    pub status: Status,
+    /// When to look again.
+    pub again: Duration,
+}
+
+struct Order {
+    rotation: Rotation,
+    reply: oneshot::Sender<Result<String, String>>,
+}
+
+impl fmt::Display for TicketKeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TicketKeysError {}
+
+impl fmt::Debug for TicketKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TicketKeys")
+            .field("ring", &self.ring.load())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TicketKeys {
+    /// Keys that a source will bring: see [`Self::begin`].
+    pub fn new(source: Source) -> Self {
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        Self {
+            ring: ArcSwap::default(),
+            status: Mutex::default(),
+            orders,
+            begun: Mutex::new(Some((source, receiver))),
+        }
+    }
+
+    /// Takes the first look, and keeps the ring fresh from then on, for as long as somebody holds these keys. Call it
+    /// on the control runtime; again does nothing.
+    ///
+    /// # Errors
+    /// The source cannot give keys and will not by itself.
+    pub async fn begin(self: &Arc<Self>) -> Result<(), TicketKeysError> {
+        let begun = self
+            .begun
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((mut source, orders)) = begun else {
+            return Ok(());
+        };
+        let look = source.begin(unix_now()).await?;
+        let again = look.again;
+        self.adopt(look);
+        tokio::spawn(keep_fresh(Arc::downgrade(self), source, orders, again));
+        Ok(())
+    }
+
+    /// The keys of now.
+    pub fn ring(&self) -> Guard<Arc<KeyRing>> {
+        self.ring.load()
+    }
+
+    /// How the source is.
+    pub fn status(&self) -> Status {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Has another key seal from now on, at once and over the fleet, as far as the source reaches. Says what was done.
+    ///
+    /// # Errors
+    /// The source cannot, or does not answer.
+    pub async fn rotate(&self, rotation: Rotation) -> Result<String, TicketKeysError> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order { rotation, reply };
+        let gone = || TicketKeysError("the source of ticket keys does not answer".to_owned());
+        let asked = async {
+            self.orders.send(order).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?.map_err(TicketKeysError)
+        };
+        match tokio::time::timeout(ORDER_LIMIT, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(gone()),
+        }
+    }
+
+    fn adopt(&self, look: Look) {
+        if let Some(ring) = look.ring {
+            self.ring.store(Arc::new(ring));
+        }
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&status.error, &look.status.error) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
+                tracing::warn!(source = look.status.source, error, "ticket keys");
+            }
+            (Some(_), None) => {
+                tracing::info!(source = look.status.source, "ticket keys are well again");
+            }
+            _ => {}
+        }
+        *status = look.status;
+    }
+}
+
+async fn keep_fresh(
+    keys: std::sync::Weak<TicketKeys>,
+    mut source: Source,
+    mut orders: mpsc::Receiver<Order>,
+    mut again: Duration,
+) {
+    let mut due = Instant::now() + again;
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => Some(order),
+                None => return, // Nobody holds these keys any more.
+            },
+            () = tokio::time::sleep_until(due) => None,
+        };
+        let reply = match order {
+            Some(Order { rotation, reply }) => {
+                let done = source.rotate(rotation, unix_now()).await;
+                Some((reply, done))
+            }
+            None => None,
+        };
+        let look = source.look(unix_now()).await;
+        again = look.again;
+        due = Instant::now() + again;
+        let Some(keys) = keys.upgrade() else { return };
+        keys.adopt(look);
+        // Told when the ring is in force; the asker may be gone.
+        if let Some((reply, done)) = reply {
+            let _ = reply.send(done);
+        }
+    }
+}
+
+/// Seconds since the Unix epoch.
+pub fn unix_now() -> i64 {
+    let now = rustls_pki_types::UnixTime::now().as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}

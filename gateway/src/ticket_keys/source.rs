@@ -1,0 +1,58 @@
+//! The sources, as one type, and what they are told.
+
+use std::sync::Arc;
+
+use super::random::Random;
+use super::{Look, Rotation, TicketKey, TicketKeysError};
+
+/// What every source needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// Gateways of one fleet take each other's tickets.
+    pub fleet: String,
+    /// `tickets.generation`.
+    pub generation: u64,
+    /// Length of an epoch, seconds.
+    pub rotate: i64,
+    /// How long a ticket may live, seconds: the longest of all sites.
+    pub lifetime: i64,
+    /// How long the last key seals on while the source is away, seconds.
+    pub max_outage: i64,
+    /// Tolerated difference of clocks, seconds.
+    pub clock_skew: i64,
+}
+
+/// Where keys come from. Lives on the control runtime.
+#[derive(Debug)]
+pub enum Source {
+    /// This process made them.
+    Random(Random),
+}
+
+impl Source {
+    /// Keys of this process alone. Those in `known` open for as long as they would have.
+    pub fn random(setup: Setup, known: Vec<Arc<TicketKey>>) -> Self {
+        Self::Random(Random::new(setup, known))
+    }
+
+    /// The first look. `now` is seconds since the Unix epoch, here and below.
+    pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
+        match self {
+            Self::Random(source) => source.look(now),
+        }
+    }
+
+    /// Makes or fetches what is missing. A failure is told in the status, and the ring stays.
+    pub(super) async fn look(&mut self, now: i64) -> Look {
+        match self {
+            Self::Random(source) => source.look_again(now),
+        }
+    }
+
+    /// Another key from now on.
+    pub(super) async fn rotate(&mut self, rotation: Rotation, now: i64) -> Result<String, String> {
+        match self {
+            Self::Random(source) => source.rotate(rotation, now),
+        }
+    }
+}
