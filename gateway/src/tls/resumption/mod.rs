@@ -134,7 +134,10 @@ impl SiteResumption {
         let (Some(offer), Some(means)) = (offer, means) else {
             let declined = offer.and_then(|offer| {
                 let offered = !offer.psks.is_empty()
-                    || offer.ticket.as_ref().is_some_and(|ticket| !ticket.is_empty());
+                    || offer
+                        .ticket
+                        .as_ref()
+                        .is_some_and(|ticket| !ticket.is_empty());
                 offered.then_some(Declined::Off)
             });
             return Prepared {
@@ -198,7 +201,9 @@ impl SiteResumption {
         }
         let sealed = || {
             let ring = self.keys.ring();
-            let seals = ring.seals().is_some_and(|key| key.versions() == Versions::All);
+            let seals = ring
+                .seals()
+                .is_some_and(|key| key.versions() == Versions::All);
             seals && offer.ticket.is_some()
         };
         match self.settings.mode {
