@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 16] = [
     &["reason"],
     &["identity", "path", "drain", "limit", "patience", "http1"],
     &["policy", "route", "telemetry", "identity_fields"],
-    &["certificates", "jws"],
+    &["certificates", "jws", "fleet"],
     &["revocation", "ticket_keys"],
     &["trust"],
     &["upstream"],

@@ -108,7 +108,8 @@ async fn handshake(
     }
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     note(worker, &facts, site, &shown);
-    Some((stream, Rc::new(Client::new(facts, shown))))
+    let early_data = stream.early_data();
+    Some((stream, Rc::new(Client::new(facts, shown, early_data))))
 }
 
 /// Tells the inventory who came, and the rollout report who would be refused if the site were stricter.

@@ -12,6 +12,7 @@ pub mod listener;
 pub mod connection;
 
 pub mod certificates;
+pub mod fleet;
 pub mod jws;
 pub mod revocation;
 pub mod ticket_keys;

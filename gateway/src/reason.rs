@@ -87,6 +87,7 @@ reasons! {
     MethodNotSupported = "METHOD_NOT_SUPPORTED", "the method is not forwarded (CONNECT)";
     ExpectationNotSupported = "EXPECTATION_NOT_SUPPORTED", "the Expect header asks for something other than 100-continue";
     PathAmbiguous = "PATH_AMBIGUOUS", "the path can be read in more than one way (encoded slash, dot segment, backslash ...)";
+    TooEarly = "TOO_EARLY", "the request came as early data (0-RTT) and is not safe, or its route takes none (425)";
     Misdirected = "MISDIRECTED", "the request names a host that does not belong to the site of this connection (421)";
     ClientCertRequired = "CLIENT_CERT_REQUIRED", "the route, or since a reload the site, requires a client certificate and none was shown";
     NotAuthorized = "NOT_AUTHORIZED", "no rule allows this identity, host, method and path";
@@ -111,6 +112,7 @@ impl Reason {
     /// The bare status of a refused request.
     pub fn status(self) -> StatusCode {
         match self {
+            Self::TooEarly => StatusCode::TOO_EARLY,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotAuthorized | Self::DeniedByRule => StatusCode::FORBIDDEN,
             // Required, or not verified any more, since a reload.

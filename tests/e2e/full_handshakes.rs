@@ -1,4 +1,4 @@
-//! Every handshake is a full one: no tickets, no session ids; and a HelloRetryRequest signs like any other.
+//! Full handshakes: where resumption is off there is nothing to resume; and a HelloRetryRequest signs like any other.
 
 use portcullis_bench::echo::Echo;
 use rustls::HandshakeKind;
@@ -11,10 +11,19 @@ fn software_and_token() -> [GatewayBuilder; 2] {
     [Gateway::builder().software_keys(), in_token]
 }
 
+async fn without_resumption(echo: &Echo) -> Gateway {
+    Gateway::builder()
+        .upstream(echo)
+        .allow("anyone")
+        .extra_toml("[resumption]\nmode = 'off'\n")
+        .spawn()
+        .await
+}
+
 #[tokio::test]
 async fn a_client_that_would_resume_is_given_nothing_to_resume() {
     let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::open_to_all(&echo).await;
+    let gateway = without_resumption(&echo).await;
     for client in [Client::new().tls12(), Client::new().tls13()] {
         for _ in 0..3 {
             // The answer has come, and with it every ticket that was sent.
@@ -28,7 +37,7 @@ async fn a_client_that_would_resume_is_given_nothing_to_resume() {
 #[tokio::test]
 async fn openssl_finds_neither_tickets_nor_session_ids() {
     let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::open_to_all(&echo).await;
+    let gateway = without_resumption(&echo).await;
     let arguments = ["-servername", "localhost", "-tls1_2", "-reconnect"];
     let said = gateway.s_client(&arguments, "").await;
     assert_eq!(said.stdout.matches("New, TLSv1.2").count(), 6, "{said:?}");

@@ -117,6 +117,8 @@ advices! {
         "shrink them, or raise limits.header_bytes, limits.headers or limits.target";
     RequestTimeout: "a slow or stalled client, or packet loss",
         "raise timeouts.header or timeouts.body if such clients are legitimate";
+    TooEarly: "a client that sends more than safe requests to opted-in routes before its handshake is complete",
+        "nothing: clients send the request again; `early_data = true` on the route lets safe methods through";
     BodyTooLarge: "an upload beyond limits.body",
         "raise limits.body, or upload in parts";
     MethodNotSupported: "a client that takes the gateway for a forward proxy",

@@ -29,6 +29,8 @@ pub(super) struct Admitted<'a> {
     pub(super) target: Arc<Target>,
     /// The path that was decided on, where it differs from the one that was sent.
     pub(super) rewritten: Option<String>,
+    /// It came as early data: the upstream is told.
+    pub(super) early: bool,
 }
 
 /// Every check a request passes before anything is sent anywhere.
@@ -73,6 +75,14 @@ pub(super) fn admit<'a>(
     let path =
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
     let found = site.routes.find(&path);
+    let early = client.is_replayable();
+    if early {
+        let opted_in = found.is_some_and(|found| found.early_data);
+        // RFC 8470, section 4; a body would be no safer than its method.
+        if !(opted_in && parts.method.is_safe() && matches!(body, RequestBody::Empty)) {
+            return Err(refused(Reason::TooEarly));
+        }
+    }
     let demand = found.map_or(0, |found| found.demand);
     let caller = view.caller(client, demand)?;
     let now = UnixTime::now().as_secs();
@@ -104,6 +114,7 @@ pub(super) fn admit<'a>(
         permit,
         target: Arc::clone(&view.snapshot.targets[upstream]),
         rewritten,
+        early,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::policy::RoleSet;
 use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::access_log::ConnectionFacts;
+use crate::tls::EarlyData;
 use crate::trust::{Met, Refused, Shown};
 
 /// The client end of a connection, for its requests.
@@ -27,6 +28,8 @@ pub struct Client {
     pub facts: Rc<ConnectionFacts>,
     /// What it showed in the handshake.
     pub(super) shown: Shown,
+    /// `None` where there is no early data.
+    early_data: Option<EarlyData>,
     open: Rc<Cell<usize>>,
     sending: RefCell<Vec<Weak<SendClock>>>,
     view: RefCell<Option<Rc<View>>>,
@@ -98,11 +101,12 @@ pub(super) struct Caller {
 
 impl Client {
     /// A connection whose handshake is complete.
-    pub fn new(facts: ConnectionFacts, shown: Shown) -> Self {
+    pub fn new(facts: ConnectionFacts, shown: Shown, early_data: Option<EarlyData>) -> Self {
         let good_until = shown.proof().map_or(i64::MAX, |proof| proof.good_until());
         Self {
             facts: Rc::new(facts),
             shown,
+            early_data,
             open: Rc::default(),
             sending: RefCell::default(),
             view: RefCell::new(None),
@@ -110,6 +114,12 @@ impl Client {
             good_until: Cell::new(good_until),
             farewell: Farewell::default(),
         }
+    }
+
+    /// Whether a request that begins now may be somebody else's copy of it.
+    pub(super) fn is_replayable(&self) -> bool {
+        let early = self.early_data.as_ref();
+        early.is_some_and(EarlyData::is_replayable)
     }
 
     /// A clock for an answer whose reader may stall; it is looked at until it is dropped.

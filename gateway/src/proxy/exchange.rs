@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
 use portcullis_config::UpstreamProtocol;
 use tokio::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::policy::Permit;
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
 use crate::upstream::{RequestBody, Target};
+
+/// RFC 8470, section 5.1.
+const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// Answers a request. Never fails: what goes wrong becomes a bare status with a recorded reason.
 pub(super) async fn answer(
@@ -79,6 +82,7 @@ async fn forward(
         permit,
         target,
         rewritten,
+        early,
     } = admitted;
     let worker = recorder.worker();
     note(&worker, recorder.record(), (caller, &permit, &target));
@@ -102,6 +106,9 @@ async fn forward(
             Reason::RequestMalformed,
             Some("the target has no form the upstream understands"),
         );
+    }
+    if early {
+        parts.headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
     }
     let record = recorder.record();
     record.request_id = ids.request;

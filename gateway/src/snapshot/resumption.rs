@@ -38,6 +38,7 @@ impl Resumption {
                 keys,
                 sessions: Arc::clone(&standing.sessions),
                 stats: Arc::clone(&standing.resumption),
+                stores: Vec::new(),
             },
             made_of,
         })

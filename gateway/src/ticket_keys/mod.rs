@@ -4,9 +4,16 @@
 //! one ahead of time. A source that fails takes nothing away from the ring that is there, except that in the end
 //! nothing is sealed any more: a handshake never waits for a key.
 
+mod file;
 mod random;
+mod redis;
 mod ring;
 mod source;
+
+mod key_file;
+mod record;
+mod scope;
+mod wrap;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +23,10 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use key_file::generate_line;
 pub use ring::{Binding, KeyRing, OVERHEAD, OpenError, TicketKey, Versions};
 pub use source::{Setup, Source};
+pub use wrap::WrapSource;
 
 /// Orders that may wait: people give them.
 const ORDERS: usize = 4;
@@ -216,3 +225,6 @@ pub fn unix_now() -> i64 {
     let now = rustls_pki_types::UnixTime::now().as_secs();
     i64::try_from(now).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod redis_tests;

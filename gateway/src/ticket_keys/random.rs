@@ -30,6 +30,11 @@ impl Random {
         }
     }
 
+    /// Those that open; the newest, which seals, is the last.
+    pub(super) fn keys(&self) -> &[Arc<TicketKey>] {
+        &self.keys
+    }
+
     pub(super) fn look(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         let Setup {
             rotate, lifetime, ..

@@ -1,9 +1,14 @@
 //! The sources, as one type, and what they are told.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::file::KeysFile;
 use super::random::Random;
+use super::redis::RedisKeys;
+use super::wrap::WrapSource;
 use super::{Look, Rotation, TicketKey, TicketKeysError};
+use crate::fleet::Store;
 
 /// What every source needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,10 @@ pub struct Setup {
 pub enum Source {
     /// This process made them.
     Random(Random),
+    /// They stand in a file.
+    File(KeysFile),
+    /// A fleet shares them in Redis.
+    Redis(Box<RedisKeys>),
 }
 
 impl Source {
@@ -35,10 +44,22 @@ impl Source {
         Self::Random(Random::new(setup, known))
     }
 
+    /// Keys out of a file.
+    pub fn file(setup: Setup, path: PathBuf) -> Self {
+        Self::File(KeysFile::new(setup, path))
+    }
+
+    /// Keys that lie in a store, wrapped.
+    pub fn redis(setup: Setup, store: Arc<Store>, wrap: WrapSource) -> Self {
+        Self::Redis(Box::new(RedisKeys::new(setup, store, wrap)))
+    }
+
     /// The first look. `now` is seconds since the Unix epoch, here and below.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         match self {
             Self::Random(source) => source.look(now),
+            Self::File(source) => source.begin(now).await,
+            Self::Redis(source) => source.begin(now).await,
         }
     }
 
@@ -46,6 +67,8 @@ impl Source {
     pub(super) async fn look(&mut self, now: i64) -> Look {
         match self {
             Self::Random(source) => source.look_again(now),
+            Self::File(source) => source.look(now).await,
+            Self::Redis(source) => source.look(now).await,
         }
     }
 
@@ -53,6 +76,8 @@ impl Source {
     pub(super) async fn rotate(&mut self, rotation: Rotation, now: i64) -> Result<String, String> {
         match self {
             Self::Random(source) => source.rotate(rotation, now),
+            Self::File(source) => source.rotate(rotation).await,
+            Self::Redis(source) => source.rotate(rotation, now).await,
         }
     }
 }

@@ -102,8 +102,10 @@ pub async fn accept<R: Resolve>(
             return Err(refuse(tcp, failure, None, server_name).await);
         }
     };
-    let prepared = tls.prepare(Offer::read(&records).as_ref(), server_name.as_deref());
+    let offer = Offer::read(&records);
     drop(records);
+    let fetched = tls.fetch(offer.as_ref()).await;
+    let prepared = tls.prepare((offer.as_ref(), fetched), server_name.as_deref());
     // Only full handshakes sign: a client that returns is served also while the token is away.
     if !prepared.is_returning()
         && let Err(error) = tls.admit()
@@ -118,7 +120,10 @@ pub async fn accept<R: Resolve>(
             shown,
             resumption,
         }) => Ok(Accepted {
-            stream: TlsStream::new(tcp, connection),
+            stream: match connection.is_handshaking() {
+                false => TlsStream::new(tcp, connection),
+                true => TlsStream::with_early_data(tcp, connection, settings.handshake_by),
+            },
             site,
             shown,
             resumption,
@@ -127,7 +132,7 @@ pub async fn accept<R: Resolve>(
     }
 }
 
-/// A handshake that is complete.
+/// A handshake that is complete, or goes on while early data is served.
 struct Finished {
     connection: Box<ServerConnection>,
     shown: Shown,
@@ -301,7 +306,9 @@ async fn finish(
         write_all(tcp, &mut connection)
             .await
             .map_err(|error| Failure::io(&error))?;
-        if !connection.is_handshaking() {
+        // Early data is served as soon as what came along with the hello is decrypted.
+        let early = read_more && connection.early_data().is_some();
+        if early || !connection.is_handshaking() {
             break;
         }
         // First what came in one piece with the ClientHello: rustls holds it already.

@@ -54,6 +54,12 @@ impl Offer {
         Some(offer)
     }
 
+    /// Whether it offers a session, or something that looks like one.
+    pub(super) fn has_session(&self) -> bool {
+        let ticket = self.ticket.as_ref().is_some_and(|it| !it.is_empty());
+        ticket || !self.psks.is_empty()
+    }
+
     fn extension(&mut self, kind: u16, body: &[u8]) -> Option<()> {
         match kind {
             SUPPORTED_VERSIONS => {

@@ -8,6 +8,7 @@ pub mod acceleration;
 mod acceptor;
 mod client_cert;
 mod client_hello;
+mod early_data;
 mod refusal;
 mod resumption;
 mod server_config;
@@ -15,6 +16,7 @@ mod stream;
 
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
 pub use client_cert::alert_of;
+pub use early_data::EarlyData;
 pub use resumption::{
     Declined, Fleet, NotIssued, Outcome, Resources, ResumptionStats, SessionCache, SessionStats,
 };

@@ -15,7 +15,7 @@ use rustls::{
 
 use super::client_cert::ClientVerifier;
 use super::client_hello::Offer;
-use super::resumption::{Fleet, Prepared, Resources, SiteResumption};
+use super::resumption::{Fetched, Fleet, Prepared, Resources, SiteResumption};
 use crate::trust::Demand;
 
 /// What the acceptor needs to know about a site.
@@ -116,13 +116,27 @@ impl SiteTls {
         })
     }
 
+    /// What other gateways know of the session a client offers.
+    pub(super) async fn fetch(&self, offer: Option<&Offer>) -> Fetched {
+        match (&self.resumption, offer) {
+            (Some(resumption), Some(offer)) if self.tls13 && offer.tls13 => {
+                resumption.fetch(offer).await
+            }
+            _ => Fetched::Nothing,
+        }
+    }
+
     /// Decides which session, if any, a client resumes that offers these.
-    pub(super) fn prepare(&self, offer: Option<&Offer>, server_name: Option<&str>) -> Prepared {
+    pub(super) fn prepare(
+        &self,
+        (offer, fetched): (Option<&Offer>, Fetched),
+        server_name: Option<&str>,
+    ) -> Prepared {
         let Some(resumption) = &self.resumption else {
             return Prepared::without(&self.config);
         };
         let tls13 = self.tls13 && offer.is_some_and(|offer| offer.tls13);
-        resumption.prepare(&self.config, offer, (server_name, tls13))
+        resumption.prepare(&self.config, (offer, fetched), (server_name, tls13))
     }
 
     /// Whether a full handshake that begins now has a chance: a key whose token takes work. Asked before the

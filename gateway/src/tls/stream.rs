@@ -2,7 +2,8 @@
 //!
 //! Promises: at most one write's worth of ciphertext is buffered (a slow reader stops the writer, not the
 //! memory); `poll_shutdown` sends close_notify before the FIN; bytes after the peer's close_notify are
-//! never delivered, and a TCP close without close_notify is an error (truncation).
+//! never delivered, and a TCP close without close_notify is an error (truncation). Early data (0-RTT) is delivered
+//! while the handshake still goes on, and whoever reads it is told so: see [`EarlyData`].
 
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -11,18 +12,39 @@ use std::task::{Context, Poll, ready};
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::early_data::{Early, EarlyData};
 
 /// A server-side TLS stream.
 #[derive(Debug)]
 pub struct TlsStream {
     tcp: TcpStream,
     tls: Box<ServerConnection>,
+    /// Until the handshake is complete, where early data was accepted.
+    early: Option<Box<Early>>,
 }
 
 impl TlsStream {
     /// Takes a connection whose handshake is complete.
     pub(super) fn new(tcp: TcpStream, tls: Box<ServerConnection>) -> Self {
-        Self { tcp, tls }
+        let early = None;
+        Self { tcp, tls, early }
+    }
+
+    /// Takes a connection that accepted early data, and whose handshake must be complete in time.
+    pub(super) fn with_early_data(
+        tcp: TcpStream,
+        tls: Box<ServerConnection>,
+        handshake_by: Instant,
+    ) -> Self {
+        let early = Some(Box::new(Early::new(handshake_by)));
+        Self { tcp, tls, early }
+    }
+
+    /// Whether what is read now may have been sent again by somebody else; `None` where there is no early data.
+    pub fn early_data(&self) -> Option<EarlyData> {
+        self.early.as_ref().map(|early| early.handle())
     }
 
     /// The TLS state, to ask for version, suite and the like.
@@ -82,6 +104,14 @@ impl AsyncRead for TlsStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if let Some(early) = &mut this.early {
+                ready!(early.poll_in_time(cx))?;
+                if early.is_over() {
+                    this.early = None;
+                } else if read_early(&mut this.tls, buf) {
+                    return Poll::Ready(Ok(()));
+                }
+            }
             let mut reader = this.tls.reader();
             match reader.fill_buf() {
                 // Clean end: close_notify.
@@ -96,12 +126,26 @@ impl AsyncRead for TlsStream {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The end of TCP is judged by rustls in the next round: clean or cut off.
-                    ready!(this.poll_fill(cx))?;
+                    let filled = this.poll_fill(cx);
+                    if let Some(early) = &mut this.early {
+                        early.filled(this.tls.is_handshaking(), filled.is_pending());
+                    }
+                    ready!(filled)?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
+}
+
+/// Moves early data, if any is there.
+fn read_early(tls: &mut ServerConnection, buf: &mut ReadBuf<'_>) -> bool {
+    let Some(mut early) = tls.early_data() else {
+        return false;
+    };
+    let read = early.read(buf.initialize_unfilled()).unwrap_or(0);
+    buf.advance(read);
+    read > 0
 }
 
 impl TlsStream {

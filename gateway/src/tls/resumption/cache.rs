@@ -166,6 +166,11 @@ impl SessionCache {
         found
     }
 
+    /// Whether a session is here; counts as no use of it.
+    pub(super) fn has(&self, id: &[u8]) -> bool {
+        Id::of(id).is_some_and(|id| self.sessions.contains_key(&id))
+    }
+
     /// Forgets a session. True for exactly one of several that ask at a time.
     pub(super) fn remove(&self, id: &[u8]) -> bool {
         let removed = Id::of(id)

@@ -233,6 +233,7 @@ impl StoresServerSessions for Exchange {
         let Ok((state, left)) = state else {
             return false;
         };
+        self.site.publish(&key, &state, left);
         let until = crate::ticket_keys::unix_now().saturating_add(left);
         let stored = Stored::new(self.site.binding, until, state);
         self.site.sessions.put(&key, stored)

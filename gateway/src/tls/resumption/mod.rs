@@ -9,6 +9,7 @@
 
 mod cache;
 mod exchange;
+mod shared;
 mod state;
 mod stats;
 
@@ -18,14 +19,18 @@ use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_config::{Resumption, ResumptionMode};
 use rustls::{HandshakeKind, ServerConfig};
 use rustls_pki_types::UnixTime;
+use zeroize::Zeroizing;
 
 use self::exchange::{Answer, Carried, Exchange, Means, seconds};
 use self::state::Session;
 use super::client_hello::{Offer, Reader};
+use crate::fleet::Store;
 use crate::ticket_keys::{Binding, OpenError, TicketKeys, Versions};
 use crate::trust::{Demand, Forgotten, Met, Proof, Shown};
 
 pub use cache::{SessionCache, SessionStats};
+pub(super) use shared::Fetched;
+use stats::EarlyOutcome;
 pub use stats::{Declined, NotIssued, ResumptionStats};
 
 /// What all sites share, and what outlives a reload.
@@ -37,6 +42,8 @@ pub struct Resources {
     pub sessions: Arc<SessionCache>,
     /// Counters.
     pub stats: Arc<ResumptionStats>,
+    /// What the fleet shares, in the order of the configuration.
+    pub stores: Vec<Arc<Store>>,
 }
 
 /// What the fleet agrees on.
@@ -61,6 +68,8 @@ pub(super) struct SiteResumption {
     keys: Arc<TicketKeys>,
     sessions: Arc<SessionCache>,
     stats: Arc<ResumptionStats>,
+    /// Where sessions that may carry early data are used up for the whole fleet.
+    store: Option<Arc<Store>>,
     max_size: usize,
     clock_skew: i64,
 }
@@ -109,7 +118,10 @@ impl SiteResumption {
             keys,
             sessions,
             stats,
+            stores,
         } = resources.clone();
+        let store = settings.store.filter(|_| settings.early_data > 0);
+        let store = store.and_then(|at| stores.get(at).cloned());
         Some(Arc::new(Self {
             binding: binding(site, demand, fleet),
             demand: demand.clone(),
@@ -117,6 +129,7 @@ impl SiteResumption {
             keys,
             sessions,
             stats,
+            store,
             max_size: fleet.max_size,
             clock_skew: fleet.clock_skew,
         }))
@@ -126,63 +139,79 @@ impl SiteResumption {
     pub(super) fn prepare(
         self: &Arc<Self>,
         base: &ServerConfig,
-        offer: Option<&Offer>,
+        (offer, fetched): (Option<&Offer>, Fetched),
         (server_name, tls13): (Option<&str>, bool),
     ) -> Prepared {
         // Without understanding the offer nothing is resumed, and nothing given out.
         let means = offer.and_then(|offer| self.means(offer, tls13));
         let (Some(offer), Some(means)) = (offer, means) else {
-            let declined = offer.and_then(|offer| {
-                let offered = !offer.psks.is_empty()
-                    || offer
-                        .ticket
-                        .as_ref()
-                        .is_some_and(|ticket| !ticket.is_empty());
-                offered.then_some(Declined::Off)
-            });
+            let declined = offer.is_some_and(Offer::has_session);
             return Prepared {
                 config: Arc::new(base.clone()),
                 exchange: None,
                 returning: None,
-                declined: self.note(declined),
+                declined: self.note(declined.then_some(Declined::Off)),
             };
         };
         let now = crate::ticket_keys::unix_now();
         let (mut found, mut declined) = (None, None);
-        for offered in offered(offer, means, tls13) {
-            match self.reopen(offered, means, (server_name, tls13), now) {
+        for (at, offered) in offered(offer, means, tls13).enumerate() {
+            let taken = match &fetched {
+                Fetched::Taken(sealed) if at == 0 => Some(&sealed[..]),
+                _ => None,
+            };
+            match self.reopen((offered, taken), means, (server_name, tls13), now) {
                 Ok(session) => {
-                    found = Some(session);
+                    found = Some((at, session));
                     break;
                 }
                 Err(why) => declined = declined.or(Some(why)),
             }
         }
-        let (answer, returning) = match found {
-            Some((answer, carried, shown)) => {
-                // A TLS 1.2 session keeps its id; in TLS 1.3 each use gets another (RFC 8446, appendix C.4).
-                let single = means == Means::Store && tls13;
-                let stored = single.then(|| answer.offered.clone());
-                declined = None;
-                (Some((answer, carried)), Some(Returning { shown, stored }))
-            }
-            None => (None, None),
-        };
-        let tickets = match &returning {
-            Some(_) => self.settings.tickets.min(1),
-            None => self.settings.tickets,
-        };
-        let exchange = Arc::new(Exchange::new(self, means, answer));
         let mut config = base.clone();
+        config.send_tls13_tickets = self.settings.tickets;
+        let (mut answer, mut returning) = (None, None);
+        if let Some((at, (found, carried, shown))) = found {
+            declined = None;
+            if at == 0 && offer.early_data && self.claims(&found.offered, &fetched) {
+                config.max_early_data_size = self.settings.early_data;
+                config.send_half_rtt_data = true;
+            }
+            config.send_tls13_tickets = self.settings.tickets.min(1);
+            // A TLS 1.2 session keeps its id; in TLS 1.3 each use gets another (RFC 8446, appendix C.4).
+            let single = means == Means::Store && tls13;
+            let stored = single.then(|| found.offered.clone());
+            returning = Some(Returning { shown, stored });
+            answer = Some((found, carried));
+        } else if offer.early_data {
+            self.stats.early_data(EarlyOutcome::Used);
+        }
+        if !offer.early_data {
+            config.max_early_data_size = self.settings.early_data;
+        }
+        let exchange = Arc::new(Exchange::new(self, means, answer));
         config.ticketer = Arc::clone(&exchange) as _;
         config.session_storage = Arc::clone(&exchange) as _;
-        config.send_tls13_tickets = tickets;
         Prepared {
             config: Arc::new(config),
             exchange: Some(exchange),
             returning,
             declined: self.note(declined),
         }
+    }
+
+    /// Whether this handshake, and no other of the fleet, may accept the early data that came with a session. For a
+    /// handshake that may not, early data is off: what it gives out carries none either.
+    fn claims(&self, id: &[u8], fetched: &Fetched) -> bool {
+        let outcome = match (self.settings.early_data, &self.store, fetched) {
+            (0, ..) => EarlyOutcome::Off,
+            (_, None, _) if self.sessions.remove(id) => EarlyOutcome::Accepted,
+            (_, Some(_), Fetched::Taken(_)) => EarlyOutcome::Accepted,
+            (_, Some(_), Fetched::Unreachable) => EarlyOutcome::Unreachable,
+            _ => EarlyOutcome::Used,
+        };
+        self.stats.early_data(outcome);
+        outcome == EarlyOutcome::Accepted
     }
 
     fn note(&self, declined: Option<Declined>) -> Option<Declined> {
@@ -196,14 +225,14 @@ impl SiteResumption {
             return match self.settings.mode {
                 Off => None,
                 Stateful => Some(Means::Store),
+                // rustls takes early data with kept sessions only, which can be used up.
+                Both if self.settings.early_data > 0 => Some(Means::Store),
                 Tickets | Both => Some(Means::Tickets),
             };
         }
         let sealed = || {
             let ring = self.keys.ring();
-            let seals = ring
-                .seals()
-                .is_some_and(|key| key.versions() == Versions::All);
+            let seals = ring.seals().is_some_and(|key| key.versions() == Versions::All);
             seals && offer.ticket.is_some()
         };
         match self.settings.mode {
@@ -218,27 +247,23 @@ impl SiteResumption {
     /// Opens what was offered, and asks everything again.
     fn reopen(
         &self,
-        offered: &[u8],
+        (offered, taken): (&[u8], Option<&[u8]>),
         means: Means,
         (server_name, tls13): (Option<&str>, bool),
         now: i64,
     ) -> Result<(Answer, Carried, Shown), Declined> {
         let opened;
         let kept;
-        let state: &[u8] = match means {
-            Means::Tickets => {
-                opened = self
-                    .keys
-                    .ring()
-                    .open(&self.binding, offered)
-                    .map(zeroize::Zeroizing::new);
-                opened.as_ref().map_err(|error| match error {
-                    OpenError::Malformed => Declined::Malformed,
-                    OpenError::UnknownKey => Declined::UnknownKey,
-                    OpenError::Bound => Declined::Scope,
-                })?
+        let state: &[u8] = match (means, taken) {
+            (Means::Tickets, _) => {
+                opened = self.open(offered)?;
+                &opened
             }
-            Means::Store => {
+            (Means::Store, Some(sealed)) => {
+                opened = self.open(sealed)?;
+                &opened
+            }
+            (Means::Store, None) => {
                 kept = self.sessions.get(offered).ok_or(Declined::StoreMiss)?;
                 if kept.binding != self.binding {
                     return Err(Declined::Scope);
@@ -276,6 +301,15 @@ impl SiteResumption {
             session: session.to_rustls(),
         };
         Ok((answer, carried, shown))
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Declined> {
+        let opened = self.keys.ring().open(&self.binding, sealed);
+        opened.map(Zeroizing::new).map_err(|error| match error {
+            OpenError::Malformed => Declined::Malformed,
+            OpenError::UnknownKey => Declined::UnknownKey,
+            OpenError::Bound => Declined::Scope,
+        })
     }
 
     fn check_age(

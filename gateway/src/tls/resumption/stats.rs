@@ -100,12 +100,30 @@ impl NotIssued {
     }
 }
 
+/// What became of early data that a client sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EarlyOutcome {
+    /// Its session was used up for it.
+    Accepted,
+    /// Its session is unknown or used: a replay, among others.
+    Used,
+    /// The fleet was not reached in time.
+    Unreachable,
+    /// There is no early data at this site.
+    Off,
+}
+
+impl EarlyOutcome {
+    const KINDS: [&'static str; 4] = ["accepted", "used", "unreachable", "off"];
+}
+
 /// Counters of this process.
 #[derive(Debug, Default)]
 pub struct ResumptionStats {
     declined: [AtomicU64; 11],
     issued: AtomicU64,
     not_issued: [AtomicU64; 5],
+    early_data: [AtomicU64; 4],
 }
 
 impl ResumptionStats {
@@ -121,6 +139,15 @@ impl ResumptionStats {
             Some(not) => &self.not_issued[not.index()],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn early_data(&self, outcome: EarlyOutcome) {
+        self.early_data[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Early data that clients sent, by what became of it.
+    pub fn all_early_data(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        named(&EarlyOutcome::KINDS, &self.early_data)
     }
 
     /// Declined sessions, by [`Declined::KINDS`].

@@ -1,0 +1,226 @@
+//! The handle: any thread asks, the keeper answers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::error::FleetError;
+use super::keeper;
+use super::settings::Settings;
+
+/// Commands under way, of one store. At the default timeout of 50 ms that is 20,000 a second from a server that
+/// answers as late as it may; a full set of them is what a stuck server leaves.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// Replaces a value if it still is what it was, by bytes. Two arguments: the new value and the old; without the
+/// old one nothing may be there.
+const COMPARE_AND_SET: &str = "local now = redis.call('GET', KEYS[1]) \
+     if now == (ARGV[2] or false) then redis.call('SET', KEYS[1], ARGV[1]) return 1 end return 0";
+
+/// A store that may be away.
+pub struct Store {
+    settings: Arc<Settings>,
+    jobs: mpsc::Sender<Job>,
+    in_flight: Arc<Semaphore>,
+    state: Arc<State>,
+}
+
+/// How a store fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether something is connected.
+    pub up: bool,
+    /// Commands that were not answered, and connections that were not made or broke.
+    pub failures: u64,
+    /// The last of them, while nothing is connected.
+    pub error: Option<String>,
+}
+
+/// What the keeper tells, and the handles add to.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    up: AtomicBool,
+    failures: AtomicU64,
+    error: RwLock<Option<String>>,
+}
+
+/// A command, and whom to answer.
+pub(super) struct Job {
+    pub(super) command: Cmd,
+    pub(super) reply: oneshot::Sender<Result<Value, FleetError>>,
+    /// Held until the command has ended, also when nobody waits for it any more.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Store {
+    /// A store, to be connected to in the background. Call within the control runtime; the work ends with the
+    /// last handle.
+    pub fn open(settings: Settings) -> Arc<Self> {
+        // The client builds its TLS on the provider of the process, which must not depend on what other crates
+        // turn on. An error says that there is one, which is ours.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (jobs, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        let store = Arc::new(Self {
+            settings: Arc::new(settings),
+            jobs,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            state: Arc::default(),
+        });
+        let (settings, state) = (Arc::clone(&store.settings), Arc::clone(&store.state));
+        tokio::spawn(keeper::keep(settings, queue, state));
+        store
+    }
+
+    /// How it is reached.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How it fares.
+    pub fn health(&self) -> Health {
+        let error = self.state.error.read();
+        Health {
+            up: self.state.up.load(Ordering::Relaxed),
+            failures: self.state.failures.load(Ordering::Relaxed),
+            error: error.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, FleetError> {
+        bytes(self.ask(redis::cmd("GET").arg(self.key(key))).await?)
+    }
+
+    /// Stores a value for this long unless one is there; tells whether it was stored.
+    ///
+    /// # Errors
+    /// There was no answer; it may have been stored.
+    pub async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, FleetError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key(key)).arg(value).arg("NX");
+        let answer = self.ask(command.arg("PX").arg(milliseconds(ttl))).await?;
+        Ok(answer != Value::Nil)
+    }
+
+    /// Takes a value away: one of all who ask gets it. Needs Redis 6.2 or newer.
+    ///
+    /// # Errors
+    /// There was no answer; it may be gone.
+    pub async fn take(&self, key: &str) -> Result<Option<Vec<u8>>, FleetError> {
+        bytes(self.ask(redis::cmd("GETDEL").arg(self.key(key))).await?)
+    }
+
+    /// Stores a value for this long.
+    ///
+    /// # Errors
+    /// There was no answer; it may have been stored.
+    pub async fn put(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), FleetError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key(key)).arg(value);
+        self.ask(command.arg("PX").arg(milliseconds(ttl))).await?;
+        Ok(())
+    }
+
+    /// Stores a value for ever if what is there still is `old` (`None`: nothing); tells whether it was stored.
+    ///
+    /// # Errors
+    /// There was no answer; it may have been stored.
+    pub async fn compare_and_set(
+        &self,
+        key: &str,
+        old: Option<&[u8]>,
+        new: &[u8],
+    ) -> Result<bool, FleetError> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(COMPARE_AND_SET).arg(1).arg(self.key(key));
+        let answer = self.ask(command.arg(new).arg(old)).await?;
+        Ok(answer == Value::Int(1))
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}:{key}", self.settings.prefix)
+    }
+
+    async fn ask(&self, command: &Cmd) -> Result<Value, FleetError> {
+        let answer = self.answer(command).await;
+        if answer.is_err() {
+            self.state.count_failure();
+        }
+        answer
+    }
+
+    async fn answer(&self, command: &Cmd) -> Result<Value, FleetError> {
+        if !self.state.up.load(Ordering::Relaxed) {
+            return Err(FleetError::Away);
+        }
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
+        let permit = permit.map_err(|_| FleetError::Busy)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            command: command.clone(),
+            reply,
+            permit,
+        };
+        self.jobs.try_send(job).map_err(|_| FleetError::Busy)?;
+        // The keeper has the same deadline; this one holds when its runtime is behind.
+        match timeout(self.settings.timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(FleetError::Away),
+            Err(_) => Err(FleetError::Late),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("settings", &self.settings)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn connected(&self) {
+        *self.error.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.up.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether this is new: the same error again and again is not told.
+    pub(super) fn away(&self, error: String) -> bool {
+        self.up.store(false, Ordering::Relaxed);
+        self.count_failure();
+        let mut last = self.error.write().unwrap_or_else(PoisonError::into_inner);
+        last.replace(error) != *last
+    }
+
+    fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn bytes(answer: Value) -> Result<Option<Vec<u8>>, FleetError> {
+    match answer {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        _ => Err(FleetError::Redis("an answer of the wrong kind".to_owned())),
+    }
+}
+
+/// At least one: Redis takes no zero.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,91 @@
+//! Sessions that gateways share, so that one that carried early data is used up for all of them.
+//!
+//! A session lies in Redis sealed like a ticket. Whoever takes it away may accept early data; who does not get an answer
+//! in time may not, and resumes, if the session is kept here, after the usual round trip.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SiteResumption;
+use crate::fleet::Store;
+use crate::tls::client_hello::Offer;
+
+/// What the fleet said about an offered session.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// Nobody was asked.
+    Nothing,
+    /// It was taken away for this handshake: as it was sealed.
+    Taken(Vec<u8>),
+    /// It is not there: used, or never was.
+    Absent,
+    /// There was no answer in time.
+    Unreachable,
+}
+
+impl SiteResumption {
+    /// Takes the first session that is offered away from the fleet.
+    pub(in crate::tls) async fn fetch(&self, offer: &Offer) -> Fetched {
+        let (Some(store), Some(id)) = (&self.store, offer.psks.first()) else {
+            return Fetched::Nothing;
+        };
+        // Others are not ids of sessions.
+        if id.len() != 32 {
+            return Fetched::Nothing;
+        }
+        let key = self.key_of(id);
+        if !offer.early_data && self.sessions.has(id) {
+            // It is used up here, and then for all.
+            forget(store, key);
+            return Fetched::Nothing;
+        }
+        match store.take(&key).await {
+            Ok(Some(sealed)) => Fetched::Taken(sealed),
+            Ok(None) => Fetched::Absent,
+            Err(error) => {
+                tracing::debug!(%error, "a session was not fetched in time");
+                // Early data is refused now, and should not be accepted a moment later.
+                forget(store, key);
+                Fetched::Unreachable
+            }
+        }
+    }
+
+    /// Tells the fleet about a session. Where that fails this gateway alone has it.
+    pub(super) fn publish(&self, id: &[u8], state: &[u8], left: i64) {
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let ring = self.keys.ring();
+        let sealed = ring
+            .seals()
+            .and_then(|key| key.seal(&self.binding, state));
+        let Some(sealed) = sealed else { return };
+        let key = self.key_of(id);
+        let left = Duration::from_secs(u64::try_from(left).unwrap_or(1));
+        // Bounded by the store, which takes so many commands at a time and no more.
+        tokio::spawn(async move {
+            if let Err(error) = store.put(&key, &sealed, left).await {
+                tracing::debug!(%error, "a session is not shared");
+            }
+        });
+    }
+
+    fn key_of(&self, id: &[u8]) -> String {
+        let mut key = "session:".to_owned();
+        for byte in self.binding[..8].iter().chain(id) {
+            let _ = write!(key, "{byte:02x}"); // Writing to a string does not fail.
+        }
+        key
+    }
+}
+
+fn forget(store: &Arc<Store>, key: String) {
+    let store = Arc::clone(store);
+    tokio::spawn(async move {
+        if let Err(error) = store.take(&key).await {
+            tracing::debug!(%error, "a used session is still shared");
+        }
+    });
+}
