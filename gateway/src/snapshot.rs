@@ -187,7 +187,7 @@ fn build_site(
                     E::Hsm(_) | E::NoToken(_) | E::Provenance { .. } => {
                         certificate.key.span.clone()
                     }
-                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) => {
+                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) | E::NotCa(..) => {
                         certificate.chain.span.clone()
                     }
                 };

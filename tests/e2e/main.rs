@@ -26,6 +26,7 @@ mod identity_headers;
 mod identity_spoofing;
 mod identity_tokens;
 mod istio_import;
+mod known_intermediates;
 mod ocsp;
 mod ocsp_patience;
 mod path_confusion;

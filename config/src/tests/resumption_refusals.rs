@@ -34,7 +34,7 @@ fn ticket_keys_come_from_one_known_source() {
     );
     keys("{ fil = \"x\" }", &["27:10 unknown key `fil`"]);
     keys("{ }", &["27:8 this names no source of ticket keys"]);
-    let several = "27:24 ticket keys come from one of `hsm`, `file` and `redis`, not from several";
+    let several = "27:30 ticket keys come from one of `hsm`, `file` and `redis`, not from several";
     keys("{ file = \"a\", redis = \"r\" }", &[several]);
     keys("{ file = \"\" }", &["27:17 this path is empty"]);
     let nothing = "27:29 `via` does nothing here: no secret is in a token";
@@ -77,7 +77,7 @@ fn a_secret_in_a_token_is_a_secret_and_has_a_name() {
     keys("{ hsm = \"pkcs11:token=other;object=t\" }", &[other]);
     let named = "27:41 no hsm is called `mian`";
     keys("{ hsm = \"pkcs11:object=t\", via = \"mian\" }", &[named]);
-    let twice = "27:35 this secret is listed twice";
+    let twice = "27:36 this secret is listed twice";
     keys(
         "{ hsm = [\"pkcs11:object=t\", \"pkcs11:object=t\"] }",
         &[twice],
@@ -275,7 +275,7 @@ fn addresses_of_redis_are_addresses() {
     );
     urls(
         "[\"redis://a\", \"redis://b\"]",
-        "25:21 `mode = \"single\"` is one server, with one address",
+        "25:22 `mode = \"single\"` is one server, with one address",
     );
     let cluster = |value: &str, error: &str| {
         refused(
@@ -289,11 +289,11 @@ fn addresses_of_redis_are_addresses() {
     );
     cluster(
         "[\"redis://h\", \"redis://H.:6379/\"]",
-        "25:21 this address is listed twice",
+        "25:22 this address is listed twice",
     );
     cluster(
         "[\"redis://h\", \"rediss://i\"]",
-        "25:21 some of these addresses are with TLS, some without",
+        "25:22 some of these addresses are with TLS, some without",
     );
 }
 

@@ -44,6 +44,8 @@ pub enum CertificateError {
     Leaf(String),
     /// A certificate of a trust bundle cannot serve as trust anchor.
     Anchor(PathBuf, webpki::Error),
+    /// A certificate that is to complete chains is no CA's. Which one of the file, counted from 1.
+    NotCa(PathBuf, usize),
     /// No `[hsm]` table fits the key.
     NoToken(String),
     /// The key is not as good as `key_policy` of its site asks for.
@@ -78,6 +80,14 @@ impl fmt::Display for CertificateError {
                     path.display()
                 )
             }
+            Self::NotCa(path, number) => {
+                write!(
+                    f,
+                    "certificate {number} in {} is no CA certificate, so it cannot stand between a client and an \
+                     anchor",
+                    path.display()
+                )
+            }
             Self::NoToken(uri) => write!(f, "no [hsm] table fits the key {uri}"),
             Self::Provenance {
                 key,
@@ -102,6 +112,7 @@ impl std::error::Error for CertificateError {
             Self::Pem(..)
             | Self::Leaf(_)
             | Self::Anchor(..)
+            | Self::NotCa(..)
             | Self::NoToken(_)
             | Self::Provenance { .. } => None,
         }
@@ -239,6 +250,20 @@ pub fn load_trust(path: &Path) -> Result<Vec<TrustAnchor<'static>>, CertificateE
             .map_err(|error| CertificateError::Anchor(path.to_owned(), error))
     };
     certificates.iter().map(anchor).collect()
+}
+
+/// Loads CA certificates that complete the chains of clients. An empty file is an error here too: it says that
+/// something was to be there.
+pub fn load_intermediates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let certificates = read_chain(path)?;
+    let is_ca = |der: &CertificateDer<'_>| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => certificate.is_ca(),
+        _ => false,
+    };
+    match certificates.iter().position(|der| !is_ca(der)) {
+        Some(at) => Err(CertificateError::NotCa(path.to_owned(), at + 1)),
+        None => Ok(certificates),
+    }
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {

@@ -4,6 +4,7 @@ mod load;
 mod tokens;
 
 pub use load::{
-    CertificateError, ProvenCertificate, check_chain, load_certificate, load_key, load_trust,
+    CertificateError, ProvenCertificate, check_chain, load_certificate, load_intermediates,
+    load_key, load_trust,
 };
 pub use tokens::{Tokens, prepare_state_dir, state_dir};

@@ -87,10 +87,14 @@ fn detail(bundle: &Bundle, check: Check, (path, shown): (Option<&Proof>, Shown<'
                 .unwrap_or_default(),
         ),
         Check::NameConstraints => Asked("no CA forbids its names".to_owned()),
-        Check::Depth => Asked(format!(
-            "{depth} intermediates, at most {}",
-            settings.max_depth
-        )),
+        Check::Depth => {
+            let configured = match path.map_or(0, Proof::completed) {
+                0 => String::new(),
+                count => format!(" ({count} not sent but configured)"),
+            };
+            let most = settings.max_depth;
+            Asked(format!("{depth} intermediates{configured}, at most {most}"))
+        }
         Check::Lifetime => match settings.max_lifetime {
             None => not_asked("no max_lifetime"),
             Some(bound) => Asked(format!(

@@ -54,7 +54,10 @@ impl Server {
         let late = |late: tokio::time::error::Elapsed| {
             ServerError::System("the ticket keys did not come", late.into())
         };
-        begun.await.map_err(late)?.map_err(ServerError::TicketKeys)?;
+        begun
+            .await
+            .map_err(late)?
+            .map_err(ServerError::TicketKeys)?;
         // New sockets first: if one cannot be opened nothing has changed.
         let opened = self.workers.open_new(&config.listeners)?;
         let summary = summary(&snapshot);

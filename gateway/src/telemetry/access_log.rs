@@ -101,7 +101,10 @@ struct Line<'a> {
     tls_curve: &'static str,
     #[serde(rename = "tls.resumed")]
     tls_resumed: bool,
-    #[serde(rename = "tls.resumption_declined", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "tls.resumption_declined",
+        skip_serializing_if = "Option::is_none"
+    )]
     tls_declined: Option<&'static str>,
     #[serde(flatten)]
     client: Option<Client<'a>>,

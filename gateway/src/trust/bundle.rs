@@ -10,9 +10,10 @@ use portcullis_config::{OcspMode, Trust};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 
+use super::links::with_digest;
 use super::proof::Proof;
 use super::revoked::Asker;
-use crate::certificates::{CertificateError, load_trust};
+use crate::certificates::{CertificateError, load_intermediates, load_trust};
 use crate::identity::name_text;
 use crate::reason::Reason;
 use crate::revocation::{CrlStore, OcspCache, Refused, RevocationError};
@@ -24,6 +25,8 @@ pub struct Bundle {
     pub(super) settings: Arc<Trust>,
     pub(super) anchors: Vec<TrustAnchor<'static>>,
     pub(super) marks: Vec<Mark>,
+    /// CA certificates that clients need not send, with their SHA-256.
+    pub(super) intermediates: Vec<([u8; 32], CertificateDer<'static>)>,
     /// Tells its checks from other ones.
     pub(super) digest: [u8; 32],
     pub(super) algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
@@ -43,8 +46,8 @@ pub(super) struct Mark {
 /// Why a bundle cannot be used.
 #[derive(Debug)]
 pub enum BundleError {
-    /// An anchor file, where it is named.
-    Anchors(Range<usize>, CertificateError),
+    /// A file of anchors or intermediates, where it is named.
+    File(Range<usize>, CertificateError),
     /// A revocation list.
     Crl(RevocationError),
 }
@@ -52,7 +55,7 @@ pub enum BundleError {
 impl fmt::Display for BundleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Anchors(_, error) => error.fmt(f),
+            Self::File(_, error) => error.fmt(f),
             Self::Crl(error) => error.fmt(f),
         }
     }
@@ -64,14 +67,14 @@ impl BundleError {
     /// Where the file is named in the configuration.
     pub fn span(&self) -> Range<usize> {
         match self {
-            Self::Anchors(span, _) => span.clone(),
+            Self::File(span, _) => span.clone(),
             Self::Crl(error) => error.span.clone(),
         }
     }
 }
 
 impl Bundle {
-    /// Reads anchors and revocation lists. Blocks on files. Revocation lists are taken over from `old`, a bundle of
+    /// Reads anchors, intermediates and revocation lists. Blocks on files. Revocation lists are taken over from `old`, a bundle of
     /// the same name, where their settings did not change; files are looked at again in any case.
     pub fn load(
         settings: &Arc<Trust>,
@@ -82,7 +85,14 @@ impl Bundle {
         for file in &settings.anchors {
             match load_trust(&file.value) {
                 Ok(more) => anchors.extend(more),
-                Err(error) => errors.push(BundleError::Anchors(file.span.clone(), error)),
+                Err(error) => errors.push(BundleError::File(file.span.clone(), error)),
+            }
+        }
+        let mut intermediates: Vec<([u8; 32], _)> = Vec::new();
+        for file in &settings.intermediates {
+            match load_intermediates(&file.value) {
+                Ok(more) => intermediates.extend(more.into_iter().map(with_digest)),
+                Err(error) => errors.push(BundleError::File(file.span.clone(), error)),
             }
         }
         let mut crl = None;
@@ -111,6 +121,7 @@ impl Bundle {
             algorithms: default_provider().signature_verification_algorithms.all,
             anchors,
             marks,
+            intermediates,
             crl,
             ocsp,
         })
@@ -143,7 +154,7 @@ impl Bundle {
 
     /// Intermediates that are configured, with their SHA-256.
     pub fn intermediates(&self) -> &[([u8; 32], CertificateDer<'static>)] {
-        &[]
+        &self.intermediates
     }
 
     /// Its revocation lists.
@@ -181,8 +192,13 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Proof, Refused> {
-        let known = self.marks.iter().any(|mark| mark.digest == proof.anchor);
-        if !known || proof.settings != self.digest {
+        let anchored = self.marks.iter().any(|mark| mark.digest == proof.anchor);
+        // Without an intermediate that was configured then, the client must have sent it.
+        let known = proof
+            .path
+            .iter()
+            .all(|link| self.certificate(link, chain).is_some());
+        if !anchored || !known || proof.settings != self.digest {
             return self.verify(chain, now);
         }
         if now.as_secs() > u64::try_from(proof.not_after).unwrap_or(0) {
@@ -233,7 +249,7 @@ fn digest_of(settings: &Trust) -> [u8; 32] {
     fixed(&sum(&SHA256, checks.as_bytes()))
 }
 
-fn fixed(digest: &digest::Digest) -> [u8; 32] {
+pub(super) fn fixed(digest: &digest::Digest) -> [u8; 32] {
     let mut fixed = [0; 32];
     fixed.copy_from_slice(digest.as_ref());
     fixed

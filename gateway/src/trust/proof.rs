@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::links::Link;
 use crate::reason::Reason;
 
 /// That a bundle believes a chain. Only a bundle makes one.
@@ -15,8 +16,8 @@ pub struct Proof {
     pub(super) anchor: [u8; 32],
     /// The anchor's SubjectPublicKeyInfo, without the outer SEQUENCE.
     pub(super) anchor_key: Arc<[u8]>,
-    /// Positions in the chain that was shown: the leaf, then each issuer below the anchor.
-    pub(super) path: Vec<usize>,
+    /// The leaf, then each issuer below the anchor.
+    pub(super) path: Vec<Link>,
     /// The earliest end of validity in the path, seconds since the Unix epoch.
     pub(super) not_after: i64,
     /// An OCSP answer is wanted and was not there yet.
@@ -50,6 +51,12 @@ impl Proof {
     /// Intermediates between the client's certificate and the anchor.
     pub fn depth(&self) -> usize {
         self.path.len() - 1
+    }
+
+    /// How many of them the client did not send, and the bundle knew.
+    pub fn completed(&self) -> usize {
+        let configured = |link: &&Link| matches!(link, Link::Configured(_));
+        self.path.iter().filter(configured).count()
     }
 
     /// When to look again: at the end of validity, or of the OCSP answer.

@@ -10,10 +10,13 @@ use rustls_pki_types::CertificateDer;
 
 use super::bundle::Bundle;
 use super::demand::{Demand, Shown};
+use super::links::Link;
 use super::proof::Proof;
 
 const WHOLE: u8 = 0;
 const REFERENCE: u8 = 1;
+/// In a path: an intermediate that the client did not send. Anything else is a position in the chain.
+const CONFIGURED: u8 = u8::MAX;
 
 /// Why a client was not recalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +94,13 @@ impl Demand {
         let name = take(read, len.into())?;
         let (settings, anchor) = (array(read)?, array(read)?);
         let not_after = i64::from_be_bytes(array(read)?);
-        let positions = byte(read)?;
-        let path = take(read, positions.into())?;
-        let path = path.iter().map(|at| usize::from(*at)).collect();
+        let mut path = Vec::new();
+        for _ in 0..byte(read)? {
+            path.push(match byte(read)? {
+                CONFIGURED => Link::Configured(array(read)?),
+                at => Link::Shown(at.into()),
+            });
+        }
         let bundle = self
             .bundles()
             .iter()
@@ -122,7 +129,7 @@ impl Bundle {
     fn recall(
         &self,
         (settings, anchor): ([u8; 32], [u8; 32]),
-        path: Vec<usize>,
+        path: Vec<Link>,
         not_after: i64,
     ) -> Option<Proof> {
         let at = self.marks.iter().position(|mark| mark.digest == anchor)?;
@@ -152,8 +159,14 @@ impl Proof {
         out.extend_from_slice(&self.anchor);
         out.extend(self.not_after.to_be_bytes());
         out.push(u8::try_from(self.path.len()).ok()?);
-        for at in &self.path {
-            out.push(u8::try_from(*at).ok()?);
+        for link in &self.path {
+            match link {
+                Link::Shown(at) => out.push(u8::try_from(*at).ok().filter(|at| *at != CONFIGURED)?),
+                Link::Configured(digest) => {
+                    out.push(CONFIGURED);
+                    out.extend_from_slice(digest);
+                }
+            }
         }
         Some(())
     }

@@ -3,9 +3,8 @@
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::bundle::Bundle;
-use super::chain::malformed;
 use super::proof::Proof;
-use crate::revocation::{Finding, PathCert, Refused, Verdict};
+use crate::revocation::{Finding, Refused, Verdict};
 
 /// For whom revocation is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ impl Bundle {
         if self.crl.is_none() && self.ocsp.is_none() {
             return Ok(());
         }
-        let path = path_of(&proof.path, chain, &proof.anchor_key)?;
+        let path = self.path_of((&proof.path, &proof.anchor_key), chain)?;
         if let Some(crl) = &self.crl {
             match asker {
                 Asker::Client => crl.check(&path, now)?,
@@ -57,7 +56,7 @@ impl Bundle {
 
     /// Has the OCSP responder asked about a client who is served already.
     pub(super) fn ask_again(&self, proof: &Proof, chain: &[CertificateDer<'_>]) {
-        let path = path_of(&proof.path, chain, &proof.anchor_key);
+        let path = self.path_of((&proof.path, &proof.anchor_key), chain);
         if let (Some(ocsp), Ok(path)) = (&self.ocsp, path)
             && let Some(leaf) = path.first()
         {
@@ -75,7 +74,7 @@ impl Bundle {
         let Some(ocsp) = &self.ocsp else {
             return Ok(());
         };
-        let path = path_of(&proof.path, chain, &proof.anchor_key)?;
+        let path = self.path_of((&proof.path, &proof.anchor_key), chain)?;
         match path.first() {
             Some(leaf) => ocsp.judge(&ocsp.settle(leaf, now).await),
             None => Ok(()),
@@ -89,14 +88,14 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<Verdict> {
-        let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
+        let path = self.path_of((&proof.path, &proof.anchor_key), chain).ok()?;
         let known = self.ocsp.as_ref()?.peek(path.first()?, now)?;
         Some(known.0)
     }
 
     /// The OCSP responder that is asked about a proven client.
     pub fn ocsp_responder(&self, proof: &Proof, chain: &[CertificateDer<'_>]) -> Option<String> {
-        let path = path_of(&proof.path, chain, &proof.anchor_key).ok()?;
+        let path = self.path_of((&proof.path, &proof.anchor_key), chain).ok()?;
         let responder = self.ocsp.as_ref()?.responder_of(path.first()?);
         responder.map(str::to_owned)
     }
@@ -108,23 +107,12 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Vec<Finding> {
-        match (&self.crl, path_of(&proof.path, chain, &proof.anchor_key)) {
+        match (
+            &self.crl,
+            self.path_of((&proof.path, &proof.anchor_key), chain),
+        ) {
             (Some(crl), Ok(path)) => crl.findings(&path, now),
             _ => Vec::new(),
         }
     }
-}
-
-/// The certificates of a proven path, each with the key of its issuer.
-fn path_of<'a>(
-    positions: &[usize],
-    chain: &'a [CertificateDer<'_>],
-    anchor_key: &'a [u8],
-) -> Result<Vec<PathCert<'a>>, Refused> {
-    let ders = positions.iter().filter_map(|at| chain.get(*at));
-    let ders: Vec<&[u8]> = ders.map(|der| der.as_ref()).collect();
-    if ders.len() != positions.len() {
-        return Err(malformed("the chain is not the one that was verified"));
-    }
-    PathCert::of_chain(&ders, anchor_key).map_err(|error| malformed(format!("{error:?}")))
 }

@@ -10,6 +10,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsag
 use super::bundle::{Bundle, Mark, refused};
 use super::chain::{Leaf, malformed};
 use super::constraints::undecided;
+use super::links::Link;
 use super::proof::{Note, Proof};
 use super::revoked::Asker;
 use crate::reason::Reason;
@@ -58,9 +59,10 @@ impl Bundle {
         chain: &'c [CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(Leaf<'c>, Proof), Refused> {
-        let (first, intermediates) = chain
+        let (first, sent) = chain
             .split_first()
             .ok_or_else(|| malformed("an empty chain"))?;
+        let intermediates = &*self.offered(sent);
         let leaf = Leaf::read(first)?;
         let (rsa, ec) = (self.settings.min_rsa_bits, self.settings.min_ec_bits);
         leaf.key_size()?.at_least(rsa, ec, "it")?;
@@ -81,20 +83,19 @@ impl Bundle {
         Ok((leaf, proof))
     }
 
-    /// The path that was found, by positions in the chain.
+    /// The path that was found.
     fn proof(
         &self,
         path: &VerifiedPath<'_>,
         leaf: &Leaf<'_>,
         chain: &[CertificateDer<'_>],
     ) -> Result<Proof, Refused> {
-        let (mut positions, mut not_after) = (vec![0], leaf.not_after());
+        let (mut links, mut not_after) = (vec![Link::Shown(0)], leaf.not_after());
         for used in path.intermediate_certificates() {
             let der = used.der();
-            let at = chain.iter().position(|given| *given == der);
-            let at = at.ok_or_else(|| malformed("the path is not in the chain"))?;
-            not_after = not_after.min(Leaf::read(&chain[at])?.not_after());
-            positions.push(at);
+            let link = self.link(&der, chain);
+            links.push(link.ok_or_else(|| malformed("the path is not in the chain"))?);
+            not_after = not_after.min(Leaf::read(&der)?.not_after());
         }
         let anchor = path.anchor();
         Ok(Proof {
@@ -102,7 +103,7 @@ impl Bundle {
             settings: self.digest,
             anchor: Mark::of(anchor).digest,
             anchor_key: anchor.subject_public_key_info.as_ref().into(),
-            path: positions,
+            path: links,
             not_after,
             pending: false,
             status_until: i64::MAX,
@@ -134,8 +135,8 @@ impl Bundle {
         }
         // Smaller ones than the defaults cannot have signed anything webpki accepts.
         if settings.min_rsa_bits > 2048 || settings.min_ec_bits > 256 {
-            for at in &proof.path[1..] {
-                let size = Leaf::read(&chain[*at])?.key_size()?;
+            for issuer in &self.certificates(&proof.path, chain)?[1..] {
+                let size = Leaf::read(issuer)?.key_size()?;
                 size.at_least(settings.min_rsa_bits, settings.min_ec_bits, "a CA above it")?;
             }
         }
@@ -191,9 +192,9 @@ impl Bundle {
         let anchor = self.marks.iter().find(|mark| mark.digest == proof.anchor);
         let mut found =
             anchor.is_some_and(|mark| keys.contains(&mark.spki)) || pinned(keys, leaf.spki());
-        for at in &proof.path {
-            found |= pinned(certificates, &chain[*at]);
-            found |= !keys.is_empty() && pinned(keys, Leaf::read(&chain[*at])?.spki());
+        for der in self.certificates(&proof.path, chain)? {
+            found |= pinned(certificates, der);
+            found |= !keys.is_empty() && pinned(keys, Leaf::read(der)?.spki());
         }
         if found {
             return Ok(());

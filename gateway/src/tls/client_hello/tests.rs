@@ -131,7 +131,10 @@ fn a_hello_in_many_records_says_the_same_as_in_one() {
     assert_eq!(whole.ticket.as_deref(), Some(&[9; 7][..]));
     assert_eq!(whole.session_id, [1, 2, 3, 4]);
     for cut in [1, 3, 5, 50] {
-        assert_eq!(Offer::read(&hello_with(&extensions, cut)), Some(offer(&whole)));
+        assert_eq!(
+            Offer::read(&hello_with(&extensions, cut)),
+            Some(offer(&whole))
+        );
     }
 }
 

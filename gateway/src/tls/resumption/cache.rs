@@ -157,7 +157,11 @@ impl SessionCache {
 
     pub(super) fn get(&self, id: &[u8]) -> Option<Arc<Stored>> {
         let found = Id::of(id).and_then(|id| self.sessions.get(&id));
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        let counter = if found.is_some() {
+            &self.hits
+        } else {
+            &self.misses
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         found
     }
@@ -169,8 +173,11 @@ impl SessionCache {
 
     /// Forgets a session. True for exactly one of several that ask at a time.
     pub(super) fn remove(&self, id: &[u8]) -> bool {
-        let removed = Id::of(id).and_then(|id| self.sessions.remove(&id)).is_some();
-        self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
+        let removed = Id::of(id)
+            .and_then(|id| self.sessions.remove(&id))
+            .is_some();
+        self.removed
+            .fetch_add(u64::from(removed), Ordering::Relaxed);
         removed
     }
 }

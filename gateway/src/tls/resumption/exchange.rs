@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls::{HandshakeKind, ProtocolVersion};
 use rustls::server::{ProducesTickets, StoresServerSessions};
+use rustls::{HandshakeKind, ProtocolVersion};
 use zeroize::Zeroizing;
 
 use super::SiteResumption;

@@ -207,7 +207,9 @@ mod tests {
         let (again, client) = Session::read(&sealed).unwrap();
         assert_eq!((&again, client), (&session, &b"client"[..]));
         assert_eq!(*again.to_rustls(), encoded(&[]));
-        assert!(!format!("{session:?}").contains('7') || !format!("{session:?}").contains("[7, 8]"));
+        assert!(
+            !format!("{session:?}").contains('7') || !format!("{session:?}").contains("[7, 8]")
+        );
     }
 
     #[test]

@@ -26,6 +26,19 @@ impl Ca {
         }
     }
 
+    /// A CA below this one.
+    fn below(&self, name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
     fn leaf(&self) -> Vec<CertificateDer<'static>> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "orders");
@@ -37,9 +50,22 @@ impl Ca {
 
 /// The bundle `t` with these anchors and more keys.
 fn bundle(anchors: &[&Ca], toml: &str) -> Arc<Bundle> {
+    completed(anchors, &[], toml)
+}
+
+/// The same that knows intermediates.
+fn completed(anchors: &[&Ca], intermediates: &[&Ca], toml: &str) -> Arc<Bundle> {
     let folder = tempfile::tempdir().unwrap();
-    let pem: String = anchors.iter().map(|ca| ca.pem.as_str()).collect();
-    std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
+    let put = |name: &str, cas: &[&Ca]| {
+        let pem: String = cas.iter().map(|ca| ca.pem.as_str()).collect();
+        std::fs::write(folder.path().join(name), pem).unwrap();
+    };
+    put("ca.pem", anchors);
+    put("between.pem", intermediates);
+    let toml = match intermediates {
+        [] => toml.to_owned(),
+        _ => format!("intermediates = 'between.pem'\n{toml}"),
+    };
     let text = format!(
         "[[listener]]\nbind = '127.0.0.1:1'\nprotocol = 'redirect'\n[trust.t]\nanchors = 'ca.pem'\n{toml}"
     );
@@ -56,6 +82,10 @@ fn demand(mode: ClientCertMode, bundles: &[&Arc<Bundle>]) -> Demand {
         bundles.iter().map(|bundle| Arc::clone(bundle)).collect(),
         &deny,
     )
+}
+
+fn requires(bundle: &Arc<Bundle>) -> Demand {
+    demand(ClientCertMode::Require, &[bundle])
 }
 
 fn reason(result: Result<Met, Refused>) -> Option<Reason> {
@@ -158,4 +188,86 @@ fn without_a_certificate_nobody_is_somebody() {
     }
     let required = demand(Require, &[]).met_by(&nobody, UnixTime::now());
     assert_eq!(reason(required), Some(Reason::ClientCertRequired));
+}
+
+#[test]
+fn an_intermediate_that_is_known_need_not_be_sent_and_is_no_anchor() {
+    let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
+    let (between, strange) = (ours.below("between"), theirs.below("strange"));
+    let now = UnixTime::now();
+    let knows = completed(&[&ours], &[&between, &strange], "max_depth = 1");
+    let proof = requires(&knows)
+        .verify(&between.leaf(), now)
+        .unwrap()
+        .unwrap();
+    assert_eq!((proof.depth(), proof.completed()), (1, 1));
+    for (bundle, chain) in [
+        (&knows, strange.leaf()),
+        (&bundle(&[&ours], ""), between.leaf()),
+        (&completed(&[&ours], &[&strange], ""), between.leaf()),
+    ] {
+        let refused = requires(bundle).verify(&chain, now).unwrap_err();
+        assert_eq!(refused.reason, Reason::ClientCertUnknownCa);
+    }
+    // One that is sent as well is taken as sent.
+    let mut whole = between.leaf();
+    whole.push(knows.intermediates()[0].1.clone());
+    let proof = requires(&knows).verify(&whole, now).unwrap().unwrap();
+    assert_eq!((proof.depth(), proof.completed()), (1, 0));
+}
+
+#[test]
+fn a_proof_falls_with_an_intermediate_that_only_the_bundle_knew() {
+    let ours = Ca::new("ours");
+    let (between, other) = (ours.below("between"), ours.below("other"));
+    let now = UnixTime::now();
+    let first = demand(
+        ClientCertMode::Require,
+        &[&completed(&[&ours], &[&between], "")],
+    );
+    let chain = between.leaf();
+    let proof = first.verify(&chain, now).unwrap();
+    let shown = Shown::new(chain, proof).unwrap();
+    for (intermediates, expected) in [
+        (&[&other, &between][..], None),
+        (&[&other], Some(Reason::ClientCertUnknownCa)),
+        (&[], Some(Reason::ClientCertUnknownCa)),
+    ] {
+        let reloaded = completed(&[&ours], intermediates, "");
+        let reloaded = demand(ClientCertMode::Require, &[&reloaded]);
+        assert_eq!(reason(reloaded.met_by(&shown, now)), expected);
+    }
+}
+
+#[test]
+fn a_client_that_is_written_down_is_recalled_while_its_intermediates_are_known() {
+    let ours = Ca::new("ours");
+    let between = ours.below("between");
+    let now = UnixTime::now();
+    let knows = completed(&[&ours], &[&between], "");
+    let bare = between.leaf();
+    let whole = vec![bare[0].clone(), knows.intermediates()[0].1.clone()];
+    let known = knows.intermediates()[0].1.to_vec();
+    for chain in [bare, whole] {
+        let proof = requires(&knows).verify(&chain, now).unwrap();
+        let ders: Vec<&[u8]> = chain.iter().map(|der| der.as_ref()).collect();
+        let mut written = Vec::new();
+        requires(&knows)
+            .write_client(&ders, proof.as_ref(), &mut written)
+            .unwrap();
+        let copied = written.windows(known.len()).any(|bytes| bytes == known);
+        assert!(!copied, "it is referred to");
+        let read = requires(&knows).read_client(&written).unwrap();
+        assert_eq!(read.chain(), chain);
+        assert!(read.proof().unwrap().is_same(&proof.unwrap()));
+        assert!(requires(&knows).met_by(&read, now).is_ok());
+        // Nothing is believed of what refers to a certificate that is gone.
+        match requires(&bundle(&[&ours], "")).read_client(&written) {
+            Err(why) => assert_eq!(why, crate::trust::Forgotten::UnknownIntermediate),
+            Ok(read) => {
+                let met = requires(&bundle(&[&ours], "")).met_by(&read, now);
+                assert_eq!(reason(met), Some(Reason::ClientCertUnknownCa));
+            }
+        }
+    }
 }
