@@ -118,7 +118,8 @@ pub fn prepare(
     Ok((config, standing, snapshot))
 }
 
-/// Has the revocation lists of a snapshot looked after, and its OCSP questions answered, on the control runtime.
+/// Has the revocation lists of a snapshot looked after, its OCSP questions answered and its stores connected, on the
+/// control runtime.
 fn keep_fresh(snapshot: &Snapshot) {
     for bundle in &snapshot.rules.bundles {
         if let Some(lists) = bundle.crl() {
@@ -127,6 +128,9 @@ fn keep_fresh(snapshot: &Snapshot) {
         if let Some(answers) = bundle.ocsp() {
             revocation::answer_questions(answers);
         }
+    }
+    for store in snapshot.stores.iter() {
+        store.connect();
     }
 }
 

@@ -16,6 +16,7 @@ use super::worker::Worker;
 use crate::path::CanonicalPath;
 use crate::policy::{Denied, Permit, RequestFacts};
 use crate::reason::Reason;
+use crate::route::Found;
 use crate::trust::Refused;
 use crate::upstream::{RequestBody, Target};
 
@@ -76,12 +77,9 @@ pub(super) fn admit<'a>(
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
     let found = site.routes.find(&path);
     let early = client.is_replayable();
-    if early {
-        let opted_in = found.is_some_and(|found| found.early_data);
-        // RFC 8470, section 4; a body would be no safer than its method.
-        if !(opted_in && parts.method.is_safe() && matches!(body, RequestBody::Empty)) {
-            return Err(refused(Reason::TooEarly));
-        }
+    let bare = matches!(body, RequestBody::Empty);
+    if early && !(may_be_replayed(found.as_ref(), parts) && bare) {
+        return Err(refused(Reason::TooEarly));
     }
     let demand = found.map_or(0, |found| found.demand);
     let caller = view.caller(client, demand)?;
@@ -116,6 +114,11 @@ pub(super) fn admit<'a>(
         rewritten,
         early,
     })
+}
+
+/// Whether it does no harm if somebody else sends a request again (RFC 8470, section 4).
+fn may_be_replayed(found: Option<&Found<'_>>, parts: &Parts) -> bool {
+    found.is_some_and(|found| found.early_data) && parts.method.is_safe()
 }
 
 /// Waits for the OCSP answers that a request wants. What changed meanwhile counts: the view is the one of afterwards.

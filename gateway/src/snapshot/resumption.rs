@@ -45,7 +45,7 @@ impl Resumption {
                 keys,
                 sessions: Arc::clone(&standing.sessions),
                 stats: Arc::clone(&standing.resumption),
-                stores: Vec::new(),
+                stores: stores.iter().cloned().collect(),
             },
             made_of,
         })

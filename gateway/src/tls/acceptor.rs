@@ -244,14 +244,9 @@ async fn read_client_hello(
                 acceptor.read_tls(&mut copied)
             })
             .await;
-            match read.map_err(|error| Failure::io(&error))? {
-                0 => {
-                    return Err(Failure::bare(
-                        Reason::HandshakeClosed,
-                        "closed before a ClientHello",
-                    ));
-                }
-                _ => {}
+            if read.map_err(|error| Failure::io(&error))? == 0 {
+                let detail = "closed before a ClientHello";
+                return Err(Failure::bare(Reason::HandshakeClosed, detail));
             }
             let total = records.len();
             match acceptor.accept() {

@@ -125,7 +125,7 @@ impl SiteResumption {
         Some(Arc::new(Self {
             binding: binding(site, demand, fleet),
             demand: demand.clone(),
-            settings: settings.clone(),
+            settings: *settings,
             keys,
             sessions,
             stats,
@@ -138,7 +138,7 @@ impl SiteResumption {
     /// Looks at what a client offers. `base` is the site's configuration.
     pub(super) fn prepare(
         self: &Arc<Self>,
-        base: &ServerConfig,
+        base: &Arc<ServerConfig>,
         (offer, fetched): (Option<&Offer>, Fetched),
         (server_name, tls13): (Option<&str>, bool),
     ) -> Prepared {
@@ -147,7 +147,7 @@ impl SiteResumption {
         let (Some(offer), Some(means)) = (offer, means) else {
             let declined = offer.is_some_and(Offer::has_session);
             return Prepared {
-                config: Arc::new(base.clone()),
+                config: Arc::clone(base),
                 exchange: None,
                 returning: None,
                 declined: self.note(declined.then_some(Declined::Off)),
@@ -168,7 +168,7 @@ impl SiteResumption {
                 Err(why) => declined = declined.or(Some(why)),
             }
         }
-        let mut config = base.clone();
+        let mut config = ServerConfig::clone(base);
         config.send_tls13_tickets = self.settings.tickets;
         let (mut answer, mut returning) = (None, None);
         if let Some((at, (found, carried, shown))) = found {
@@ -232,7 +232,9 @@ impl SiteResumption {
         }
         let sealed = || {
             let ring = self.keys.ring();
-            let seals = ring.seals().is_some_and(|key| key.versions() == Versions::All);
+            let seals = ring
+                .seals()
+                .is_some_and(|key| key.versions() == Versions::All);
             seals && offer.ticket.is_some()
         };
         match self.settings.mode {
