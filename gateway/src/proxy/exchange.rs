@@ -108,7 +108,9 @@ async fn forward(
         );
     }
     if early {
-        parts.headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
+        parts
+            .headers
+            .insert(EARLY_DATA, HeaderValue::from_static("1"));
     }
     let record = recorder.record();
     record.request_id = ids.request;

@@ -232,7 +232,9 @@ impl SiteResumption {
         }
         let sealed = || {
             let ring = self.keys.ring();
-            let seals = ring.seals().is_some_and(|key| key.versions() == Versions::All);
+            let seals = ring
+                .seals()
+                .is_some_and(|key| key.versions() == Versions::All);
             seals && offer.ticket.is_some()
         };
         match self.settings.mode {

@@ -58,9 +58,7 @@ impl SiteResumption {
             return;
         };
         let ring = self.keys.ring();
-        let sealed = ring
-            .seals()
-            .and_then(|key| key.seal(&self.binding, state));
+        let sealed = ring.seals().and_then(|key| key.seal(&self.binding, state));
         let Some(sealed) = sealed else { return };
         let key = self.key_of(id);
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(1));
