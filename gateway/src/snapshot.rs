@@ -14,6 +14,7 @@ pub use self::names::{NameTable, normalize_host};
 pub use self::resumption::Resumption;
 pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
 use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key};
+use crate::fleet::Stores;
 use crate::jws::JwsSigner;
 use crate::tls::{Resources, Resuming, SiteTls};
 use crate::trust::Demand;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub sites: Vec<SiteView>,
     /// Ticket keys and kept sessions.
     pub resumption: Resumption,
+    /// What the fleet shares.
+    pub stores: Stores,
     /// Where requests go.
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
@@ -94,8 +97,9 @@ impl Snapshot {
         let rules = Rules::build(config, standing, old.map(|old| &old.rules))
             .map_err(|more| errors.extend(more))
             .ok();
+        let stores = Stores::new(&config.redis, old.map(|old| &old.stores));
         let resumption = tokens.as_ref().and_then(|tokens| {
-            Resumption::build(config, (standing, tokens), old)
+            Resumption::build(config, (standing, tokens, &stores), old)
                 .map_err(|error| errors.push(error))
                 .ok()
         });
@@ -128,6 +132,7 @@ impl Snapshot {
             rules,
             sites,
             resumption,
+            stores,
             targets: config
                 .upstreams
                 .iter()

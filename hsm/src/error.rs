@@ -98,7 +98,7 @@ pub enum HsmError {
         /// The names of what would do, `CKM_AES_KEY_WRAP_PAD` for example.
         mechanism: &'static str,
     },
-    /// The private key may leave the token and that was not allowed by name.
+    /// The key may leave the token and that was not allowed by name.
     KeyExtractable {
         /// The key.
         key: String,

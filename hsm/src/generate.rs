@@ -16,6 +16,7 @@ mod init;
 mod inspect;
 mod keys;
 mod parts;
+mod secret;
 mod store;
 mod wrap;
 
@@ -30,10 +31,11 @@ pub use delete::{DeleteScope, delete};
 pub use import::{KeyName, import_key};
 pub use init::{SlotChoice, init_token};
 pub use inspect::{
-    Inventory, PinState, StoredCertificate, UnusableKey, free_slots, inventory, pin_state,
-    sign_every_scheme,
+    Inventory, PinState, StoredCertificate, StoredSecret, UnusableKey, free_slots, inventory,
+    pin_state, sign_every_scheme,
 };
 pub use keys::{keygen, keygen_extractable, keygen_wrapping};
+pub use secret::{Raise, keep_generation, raise_generation, secret};
 pub use store::{Renewal, StoredChain, import_certificate, stored_chain};
 pub use wrap::{WrappedKey, unwrap, wrap};
 

@@ -10,7 +10,8 @@ use rustls::pki_types::CertificateDer;
 use crate::error::HsmError;
 use crate::holder::Holder;
 use crate::key::{Extractable, Key};
-use crate::link::FoundKey;
+use crate::link::{FoundKey, FoundSecret};
+use crate::secret::{Generation, Secret};
 use crate::token::Token;
 use crate::uri::Pkcs11Uri;
 
@@ -66,6 +67,25 @@ impl Group {
         Key::held(&Holder::Group(self.clone()), uri, extractable)
     }
 
+    /// The secret that `uri` names in every member that is there; all must derive the same from it. A member that
+    /// is away is looked at when it returns: it derives only if it is the same secret.
+    ///
+    /// # Errors
+    /// As [`Token::secret`]; and [`HsmError::GroupKeysDiffer`], [`HsmError::GroupAway`].
+    pub fn secret(&self, uri: &Pkcs11Uri, extractable: Extractable) -> Result<Secret, HsmError> {
+        Secret::held(&Holder::Group(self.clone()), uri, extractable)
+    }
+
+    /// The highest generation that a member which is there keeps beside the secret `uri` names.
+    ///
+    /// # Errors
+    /// As [`Token::generation`], and [`HsmError::GroupAway`].
+    pub fn generation(&self, uri: &Pkcs11Uri) -> Result<Generation, HsmError> {
+        let kept = self.all_there(|token| token.generation(uri))?;
+        let highest = kept.into_iter().reduce(Generation::max);
+        highest.ok_or_else(|| self.away())
+    }
+
     /// The certificate chain that `uri` names, from the first member that is there.
     ///
     /// # Errors
@@ -84,29 +104,43 @@ impl Group {
     }
 
     pub(crate) fn find(&self, uri: &Pkcs11Uri) -> Result<FoundKey, HsmError> {
-        let mut found: Option<FoundKey> = None;
+        let mut ours: Option<FoundKey> = None;
+        for theirs in self.all_there(|token| token.find(uri))? {
+            let ours = ours.get_or_insert_with(|| theirs.clone());
+            if ours.spki != theirs.spki {
+                return Err(self.differ(uri));
+            }
+            // The worst of them is what can be said of the key.
+            ours.info.provenance = ours.info.provenance.max(theirs.info.provenance);
+        }
+        ours.ok_or_else(|| self.away())
+    }
+
+    pub(crate) fn find_secret(&self, uri: &Pkcs11Uri) -> Result<FoundSecret, HsmError> {
+        let mut ours: Option<FoundSecret> = None;
+        for theirs in self.all_there(|token| token.find_secret(uri))? {
+            let ours = ours.get_or_insert_with(|| theirs.clone());
+            if ours.check != theirs.check {
+                return Err(self.differ(uri));
+            }
+            ours.info.provenance = ours.info.provenance.max(theirs.info.provenance);
+        }
+        ours.ok_or_else(|| self.away())
+    }
+
+    /// The answers of all members that are there.
+    fn all_there<T>(
+        &self,
+        mut ask: impl FnMut(&Token) -> Result<T, HsmError>,
+    ) -> Result<Vec<T>, HsmError> {
+        let mut answers = Vec::with_capacity(self.members().len());
         for token in self.members() {
-            let theirs = match token.find(uri) {
-                Ok(theirs) => theirs,
-                Err(error) if is_absence(&error) => continue,
-                Err(error) => return Err(error),
-            };
-            match &mut found {
-                None => found = Some(theirs),
-                Some(ours) if ours.spki == theirs.spki => {
-                    // The worst of them is what can be said of the key.
-                    let provenance = ours.info.provenance.max(theirs.info.provenance);
-                    ours.info.provenance = provenance;
-                }
-                Some(_) => {
-                    return Err(HsmError::GroupKeysDiffer {
-                        group: self.name().to_owned(),
-                        key: uri.to_string(),
-                    });
-                }
+            match ask(token) {
+                Err(error) if is_absence(&error) => {}
+                answer => answers.push(answer?),
             }
         }
-        found.ok_or_else(|| self.away())
+        Ok(answers)
     }
 
     fn first_there<T>(
@@ -122,7 +156,14 @@ impl Group {
         Err(self.away())
     }
 
-    fn away(&self) -> HsmError {
+    fn differ(&self, uri: &Pkcs11Uri) -> HsmError {
+        HsmError::GroupKeysDiffer {
+            group: self.name().to_owned(),
+            key: uri.to_string(),
+        }
+    }
+
+    pub(crate) fn away(&self) -> HsmError {
         HsmError::GroupAway {
             group: self.name().to_owned(),
         }
@@ -130,7 +171,7 @@ impl Group {
 }
 
 /// A member that does not answer now, in contrast to one that answers something wrong.
-fn is_absence(error: &HsmError) -> bool {
+pub(crate) fn is_absence(error: &HsmError) -> bool {
     use crate::error::ErrorClass as E;
     !matches!(error, HsmError::TokenSelection { .. }) && error.class() != E::Configuration
 }

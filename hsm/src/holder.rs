@@ -1,4 +1,5 @@
-//! Who holds a key: a token, or the tokens of a group; and how often a signature is asked for.
+//! Who holds a key: a token, or the tokens of a group; and how often a signature is asked for (and what is
+//! derived: all that is said of signatures holds for it).
 //!
 //! One deadline covers a signature, whatever it takes. A single token is asked once more when the first try
 //! failed for a reason that may pass. In a group the member with the least to do is asked; when it fails, one
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ErrorClass, HsmError};
 use crate::group::Group;
-use crate::link::{FoundKey, SignRequest};
+use crate::link::{FoundKey, FoundSecret, Request};
 use crate::sessions::{Canary, Pending, TokenState};
 use crate::sign::Family;
 use crate::timer::Sleep;
@@ -26,8 +27,8 @@ pub(crate) enum Holder {
 }
 
 impl Holder {
-    /// Makes a signature, as the token returns it, before the deadline.
-    pub(crate) async fn sign(&self, request: SignRequest) -> Result<Vec<u8>, HsmError> {
+    /// Makes a signature, or derives, as the token returns it, before the deadline.
+    pub(crate) async fn make(&self, request: Request) -> Result<Vec<u8>, HsmError> {
         match self {
             Holder::Token(token) => by_token(token, request).await,
             Holder::Group(group) => by_group(group, request).await,
@@ -42,23 +43,35 @@ impl Holder {
         }
     }
 
-    /// Whether all tokens that are known have the mechanism (`C_GetMechanismList`).
-    pub(crate) fn has(&self, family: Family) -> bool {
+    /// The secret that `uri` names. Blocks.
+    pub(crate) fn find_secret(&self, uri: &Pkcs11Uri) -> Result<FoundSecret, HsmError> {
         match self {
-            Holder::Token(token) => token.has(family) != Some(false),
-            Holder::Group(group) => {
-                let lacks = |token: &Token| token.has(family) == Some(false);
-                !group.members().iter().any(lacks)
-            }
+            Holder::Token(token) => token.find_secret(uri),
+            Holder::Group(group) => group.find_secret(uri),
         }
     }
 
-    pub(crate) fn set_canary(&self, canary: Canary) {
-        let tokens = match self {
+    /// The token, or the tokens of the group.
+    pub(crate) fn tokens(&self) -> &[Token] {
+        match self {
             Holder::Token(token) => std::slice::from_ref(token),
             Holder::Group(group) => group.members(),
-        };
-        for token in tokens {
+        }
+    }
+
+    /// Whether all tokens that are known have the mechanism (`C_GetMechanismList`).
+    pub(crate) fn has(&self, family: Family) -> bool {
+        self.lacking(family).is_none()
+    }
+
+    /// A token that is known not to have the mechanism.
+    pub(crate) fn lacking(&self, family: Family) -> Option<&Token> {
+        let lacks = |token: &&Token| token.has(family) == Some(false);
+        self.tokens().iter().find(lacks)
+    }
+
+    pub(crate) fn set_canary(&self, canary: Canary) {
+        for token in self.tokens() {
             token.pool().set_canary(canary.clone());
         }
     }
@@ -83,15 +96,15 @@ impl Holder {
     }
 }
 
-async fn by_token(token: &Token, request: SignRequest) -> Result<Vec<u8>, HsmError> {
+async fn by_token(token: &Token, request: Request) -> Result<Vec<u8>, HsmError> {
     let due = Instant::now() + token.settings().deadline;
-    let first = match token.pool().sign(request.clone(), Some(due)) {
+    let first = match token.pool().make(request.clone(), Some(due)) {
         Ok(pending) => pending.await,
         Err(error) => Err(error),
     };
     match first {
         Err(error) if may_pass(&error) && Instant::now() < due => {
-            token.pool().sign(request, Some(due))?.await
+            token.pool().make(request, Some(due))?.await
         }
         outcome => outcome,
     }
@@ -109,7 +122,7 @@ fn may_pass(error: &HsmError) -> bool {
     }
 }
 
-async fn by_group(group: &Group, request: SignRequest) -> Result<Vec<u8>, HsmError> {
+async fn by_group(group: &Group, request: Request) -> Result<Vec<u8>, HsmError> {
     let mut members = by_preference(group.members()).into_iter();
     let first = members.next().ok_or_else(|| HsmError::GroupAway {
         group: group.name().to_owned(),
@@ -118,9 +131,9 @@ async fn by_group(group: &Group, request: SignRequest) -> Result<Vec<u8>, HsmErr
     let mut other = || {
         let second = members.next()?;
         group.counters().failover();
-        Some(second.pool().sign(request.clone(), Some(due)))
+        Some(second.pool().make(request.clone(), Some(due)))
     };
-    let pending = match first.pool().sign(request.clone(), Some(due)) {
+    let pending = match first.pool().make(request.clone(), Some(due)) {
         Ok(pending) => pending,
         Err(error) => return other().unwrap_or(Err(error))?.await,
     };

@@ -9,7 +9,6 @@ mod public;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::HsmError;
 use crate::holder::Holder;
-use crate::link::{FoundKey, KeyName};
+use crate::link::{self, FoundKey, KeyName};
 use crate::sessions::Canary;
 use crate::sign::TokenSigningKey;
 use crate::software;
@@ -170,7 +169,6 @@ impl Key {
         uri: &Pkcs11Uri,
         extractable: Extractable,
     ) -> Result<Key, HsmError> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         if !matches!(uri.object_type(), None | Some(ObjectType::Private)) {
             let reason = "the `type` of its URI is not `private`".to_owned();
             return Err(HsmError::KeyUnsupported {
@@ -183,7 +181,7 @@ impl Key {
             return Err(HsmError::KeyExtractable { key: info.uri });
         }
         let name = Arc::new(KeyName {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            number: link::next_number(),
             uri: uri.clone(),
             spki: spki.clone(),
         });

@@ -39,6 +39,7 @@ mod sync;
 mod timer;
 
 mod key;
+mod secret;
 mod sign;
 mod software;
 
@@ -51,6 +52,7 @@ pub use error::{ErrorClass, HsmError, PinAsked};
 pub use group::Group;
 pub use key::{Extractable, Key, KeyInfo, KeyKind, Provenance};
 pub use pin::{Pin, PinSource};
+pub use secret::{Generation, Secret, SecretInfo};
 pub use sessions::{TokenHealth, TokenState, join_closed_tokens};
 pub use settings::{Isolation, QueueBound, Sessions, TokenSettings};
 pub use slots::{TokenInfo, TokenSelect, tokens};

@@ -7,12 +7,14 @@ pub(crate) mod local;
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HsmError;
 use crate::key::KeyInfo;
+use crate::secret::{Generation, SecretInfo};
 use crate::sign::{Family, Mechanism};
 use crate::signer::remote;
 use crate::slots::TokenInfo;
@@ -48,11 +50,42 @@ pub(crate) struct SignRequest {
     pub(crate) data: Vec<u8>,
 }
 
+/// A secret as every session, of whatever token, finds it: what its URI names and makes this check value.
+#[derive(Debug)]
+pub(crate) struct SecretName {
+    /// Tells it from every key and secret of the process; sessions keep handles by it.
+    pub(crate) number: u64,
+    pub(crate) uri: Pkcs11Uri,
+    pub(crate) check: [u8; 32],
+}
+
+/// One derivation, as a session makes it.
+#[derive(Debug, Clone)]
+pub(crate) struct DeriveRequest {
+    pub(crate) secret: Arc<SecretName>,
+    pub(crate) context: Vec<u8>,
+}
+
+/// What any session of any member makes, and makes again where the first failed: it changes nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Sign(SignRequest),
+    Derive(DeriveRequest),
+}
+
 /// A private key that was found by its URI.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FoundKey {
     pub(crate) info: KeyInfo,
     pub(crate) spki: Vec<u8>,
+}
+
+/// A secret that was found by its URI.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FoundSecret {
+    pub(crate) info: SecretInfo,
+    /// Equal secrets, and only those, have equal ones. It tells nothing of what is derived.
+    pub(crate) check: [u8; 32],
 }
 
 /// What a token tells about itself (`C_GetTokenInfo`, `C_GetMechanismList`).
@@ -62,6 +95,12 @@ pub(crate) struct Description {
     pub(crate) families: Vec<Family>,
     /// `ulMaxSessionCount`, where the token has a limit and tells it.
     pub(crate) max_sessions: Option<u64>,
+}
+
+/// A number for a key or a secret: see [`KeyName::number`].
+pub(crate) fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Link {
@@ -100,10 +139,39 @@ impl Session {
         }
     }
 
+    pub(crate) fn make(&mut self, request: &Request) -> Result<Vec<u8>, HsmError> {
+        match request {
+            Request::Sign(request) => self.sign(request),
+            Request::Derive(request) => self.derive(request),
+        }
+    }
+
     pub(crate) fn sign(&mut self, request: &SignRequest) -> Result<Vec<u8>, HsmError> {
         match self {
             Session::Local(session) => session.sign(request),
             Session::Signer(session) => session.sign(request),
+        }
+    }
+
+    pub(crate) fn derive(&mut self, request: &DeriveRequest) -> Result<Vec<u8>, HsmError> {
+        match self {
+            Session::Local(session) => session.derive(request),
+            Session::Signer(session) => session.derive(request),
+        }
+    }
+
+    pub(crate) fn find_secret(&mut self, uri: &Pkcs11Uri) -> Result<FoundSecret, HsmError> {
+        match self {
+            Session::Local(session) => session.find_secret(uri),
+            Session::Signer(session) => session.find_secret(uri),
+        }
+    }
+
+    /// The generation that is kept beside the secret `uri` names.
+    pub(crate) fn generation(&mut self, uri: &Pkcs11Uri) -> Result<Generation, HsmError> {
+        match self {
+            Session::Local(session) => session.generation(uri),
+            Session::Signer(session) => session.generation(uri),
         }
     }
 

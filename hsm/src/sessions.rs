@@ -27,7 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::HsmError;
-use crate::link::{Description, Link, Session, SignRequest};
+use crate::link::{Description, Link, Request, Session};
 use crate::settings::{QueueBound, Sessions, TokenSettings};
 use crate::stats::TokenStats;
 use crate::step;
@@ -121,18 +121,22 @@ impl Pool {
         self.core.queue.settled(keeper::FIRST_TRY)
     }
 
-    /// Queues a signature that is due at `due`, or a deadline from now. Fails at once when the queue is full
+    /// Queues a request that is due at `due`, or a deadline from now. Fails at once when the queue is full
     /// or the token away.
-    pub(crate) fn sign(
-        &self,
-        request: SignRequest,
-        due: Option<Instant>,
-    ) -> Result<Pending, HsmError> {
-        self.core.queue.submit(Work::Sign(request), due)
+    pub(crate) fn make(&self, request: Request, due: Option<Instant>) -> Result<Pending, HsmError> {
+        self.core.queue.submit(Work::Make(request), due)
     }
 
     /// Runs `task` on a session thread and waits for it, at most until the deadline.
     pub(crate) fn call<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Session) -> Result<T, HsmError> + Send + 'static,
+    ) -> Result<T, HsmError> {
+        step::wait(self.begin(task))
+    }
+
+    /// As [`Self::call`]; the answer waits.
+    pub(crate) async fn begin<T: Send + 'static>(
         &self,
         task: impl FnOnce(&mut Session) -> Result<T, HsmError> + Send + 'static,
     ) -> Result<T, HsmError> {
@@ -144,7 +148,7 @@ impl Pool {
             Ok(())
         };
         let pending = self.core.queue.submit(Work::Task(Box::new(task)), None)?;
-        step::wait(pending)?;
+        pending.await?;
         let value = lock(&answer).take();
         value.ok_or_else(|| HsmError::Interface("a task ended without its answer".to_owned()))
     }

@@ -18,7 +18,7 @@ use crate::der;
 use crate::error::HsmError;
 use crate::holder::Holder;
 use crate::key::KeyKind;
-use crate::link::{KeyName, SignRequest};
+use crate::link::{KeyName, Request, SignRequest};
 use crate::step;
 
 /// How a session thread signs; the part of `CK_MECHANISM` that can be sent to another thread.
@@ -42,13 +42,16 @@ pub(crate) enum Hash {
     Sha512,
 }
 
-/// The mechanisms of a token that make signatures for TLS, parameters apart.
+/// The mechanisms of a token that are of use here, parameters apart: those that make signatures for TLS, and
+/// the one that derives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Family {
     Ecdsa,
     RsaPkcs,
     RsaPss,
     Eddsa,
+    /// `CKM_SHA256_HMAC`.
+    Hmac,
 }
 
 /// A key in a token or in the tokens of a group, for rustls.
@@ -125,7 +128,7 @@ impl Signer for TokenSigner {
             mechanism,
             data,
         };
-        let raw = step::wait(self.key.holder.sign(request))?;
+        let raw = step::wait(self.key.holder.make(Request::Sign(request)))?;
         Ok(encode(self.key.kind, raw)?)
     }
 

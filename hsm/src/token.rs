@@ -13,8 +13,9 @@ use crate::error::HsmError;
 use crate::holder::Holder;
 use crate::key::{Extractable, Key, KeyInfo};
 use crate::link::local::Local;
-use crate::link::{FoundKey, Link};
+use crate::link::{FoundKey, FoundSecret, Link};
 use crate::module::{Credentials, Module};
+use crate::secret::{Generation, Secret};
 use crate::sessions::{Pool, TokenHealth};
 use crate::settings::{Isolation, TokenSettings};
 use crate::sign::Family;
@@ -100,6 +101,27 @@ impl Token {
         Key::held(&Holder::Token(self.clone()), uri, extractable)
     }
 
+    /// The secret key that `uri` names, to derive from: exactly one, a generic secret or of HMAC, at least 32
+    /// bytes. Blocks until the deadline of the token at most.
+    ///
+    /// # Errors
+    /// [`HsmError::ObjectSelection`] lists the candidates as URIs; [`HsmError::KeyUnsupported`] and
+    /// [`HsmError::MechanismMissing`] where nothing can be derived from it; one that can be extracted is
+    /// refused unless `extractable` allows it.
+    pub fn secret(&self, uri: &Pkcs11Uri, extractable: Extractable) -> Result<Secret, HsmError> {
+        Secret::held(&Holder::Token(self.clone()), uri, extractable)
+    }
+
+    /// The generation that is kept in the token beside the secret `uri` names; zero if there is none.
+    ///
+    /// # Errors
+    /// When the secret has no label that the generation could be named after, when its object is of another
+    /// form, or a PKCS#11 call fails.
+    pub fn generation(&self, uri: &Pkcs11Uri) -> Result<Generation, HsmError> {
+        let uri = uri.clone();
+        self.pool().call(move |session| session.generation(&uri))
+    }
+
     /// The private keys of the token that could serve TLS.
     ///
     /// # Errors
@@ -150,6 +172,11 @@ impl Token {
         self.pool().call(move |session| session.find(&uri))
     }
 
+    pub(crate) fn find_secret(&self, uri: &Pkcs11Uri) -> Result<FoundSecret, HsmError> {
+        let uri = uri.clone();
+        self.pool().call(move |session| session.find_secret(&uri))
+    }
+
     /// Whether the token has the mechanism; `None` while it was not seen.
     pub(crate) fn has(&self, family: Family) -> Option<bool> {
         let description = self.pool().description()?;
@@ -176,6 +203,11 @@ impl Source {
     /// `C_OpenSession`.
     pub(crate) fn open(&self) -> Result<Session, HsmError> {
         self.module.open_session(self.slot)
+    }
+
+    /// `CKF_LOGIN_REQUIRED`.
+    pub(crate) fn wants_login(&self) -> Result<bool, HsmError> {
+        Ok(self.module.token_info(self.slot)?.login_required())
     }
 
     /// Whether the token has the mechanism (`C_GetMechanismList`).

@@ -207,6 +207,32 @@ async fn a_backup_brings_a_deleted_key_back() {
 }
 
 #[tokio::test]
+async fn a_secret_for_ticket_keys_is_made_listed_and_deleted() {
+    let desk = Desk::new().await;
+    let refused = "keygen --kind secret --label root --extractable";
+    assert_eq!(desk.json(refused).await.0, Some(2));
+    let made = desk.done("keygen --kind secret --label root").await;
+    assert_eq!(made["provenance"], "generated-in-hsm");
+    let next = text(&made["next"][0]);
+    assert!(
+        next.starts_with("[tickets] keys = { hsm = \"pkcs11:"),
+        "{next}"
+    );
+    let taken = desk.hsm("keygen --kind secret --label root").await;
+    assert_eq!(taken.status.code(), Some(1), "{taken:?}");
+    let listed = desk.done("list").await;
+    assert_eq!(listed["secrets"][0]["uri"], made["secret"]);
+    assert_eq!(listed["secrets"][0]["generation"], 0);
+    assert_eq!(listed["wrapping_keys"], serde_json::json!([]));
+    let key = "pkcs11:object=root;type=secret-key";
+    desk.done(&format!("delete --yes --key {key}")).await;
+    assert_eq!(
+        desk.json(&format!("delete --yes --key {key}")).await.0,
+        Some(3)
+    );
+}
+
+#[tokio::test]
 async fn a_key_is_deleted_when_its_label_is_typed() {
     let desk = Desk::new().await;
     let made = desk.done("keygen --label api").await;

@@ -17,7 +17,9 @@ mod client_cert_modes;
 mod crl;
 mod crl_sources;
 mod deny_list;
+mod early_data;
 mod explain;
+mod fleet_redis;
 mod forwarded_headers;
 mod full_handshakes;
 mod identity_headers;
@@ -39,6 +41,7 @@ mod rollout;
 mod server_names;
 mod standing_requests;
 mod ticket_keys;
+mod ticket_keys_hsm;
 mod tls_policy;
 mod trust_bundles;
 

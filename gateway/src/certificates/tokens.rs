@@ -7,7 +7,7 @@ use portcullis_config::{
 };
 use portcullis_hsm::uri::Pkcs11Uri;
 use portcullis_hsm::{
-    Extractable, Group, HsmError, Isolation, Key, Token, TokenSelect, TokenSettings, pin,
+    Extractable, Group, HsmError, Isolation, Key, Secret, Token, TokenSelect, TokenSettings, pin,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -107,6 +107,32 @@ impl Tokens {
                 Ok(sessions) => tracing::info!(hsm, sessions, "measured"),
                 Err(error) => tracing::warn!(hsm, %error, "not measured: two sessions"),
             }
+        }
+    }
+
+    /// The secret that `uri` names, to derive from. One that can leave its token must be among those of
+    /// `[keys] extractable`.
+    ///
+    /// # Errors
+    /// Why it cannot be derived from.
+    pub fn secret(
+        &self,
+        config: &Config,
+        place: HsmRef,
+        uri: &Pkcs11Uri,
+    ) -> Result<Secret, HsmError> {
+        let extractable = if config.keys.extractable.contains(uri) {
+            Extractable::Allow
+        } else {
+            Extractable::Refuse
+        };
+        match self.holder(Some(place)) {
+            Some(Holder::Token(token)) => token.secret(uri, extractable),
+            Some(Holder::Group(group)) => group.secret(uri, extractable),
+            None => Err(HsmError::TokenSelection {
+                wanted: format!("the attributes of {uri}"),
+                candidates: Vec::new(),
+            }),
         }
     }
 

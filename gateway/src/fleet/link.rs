@@ -3,9 +3,10 @@
 //! Everything that may have changed is read for each new one: password, certificates, and who is the master.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_config::RedisMode;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -16,13 +17,21 @@ use redis::{
 };
 
 use super::error::FleetError;
-use super::settings::{Mode, Settings};
+use super::password;
+use super::settings::Settings;
 
 /// Redirections and reconnections that a Cluster may need for one command; `timeout` ends them too.
 const CLUSTER_RETRIES: u32 = 3;
 
 /// The shortest wait before one of them, in milliseconds.
 const CLUSTER_RETRY_MS: u64 = 5;
+
+/// Debian and Alpine, Fedora, SUSE.
+const SYSTEM_AUTHORITIES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
 
 /// A connection. Cloning shares it.
 #[derive(Clone)]
@@ -38,9 +47,9 @@ impl Link {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, FleetError> {
         let way = Way::read(settings)?;
         match &settings.mode {
-            Mode::Single => way.server(settings).await,
-            Mode::Cluster => way.cluster(settings).await,
-            Mode::Sentinel { master } => way.master(settings, master).await,
+            RedisMode::Single => way.server(settings).await,
+            RedisMode::Cluster => way.cluster(settings).await,
+            RedisMode::Sentinel { master } => way.master(settings, master).await,
         }
     }
 
@@ -52,6 +61,13 @@ impl Link {
         };
         answer?.extract_error()
     }
+}
+
+/// Whether Sentinels want a login.
+#[derive(Clone, Copy)]
+enum Sentinels {
+    Open,
+    Closed,
 }
 
 /// What a connection is made of.
@@ -78,7 +94,7 @@ impl Way {
             0 => None,
             _ => Some(certificates(settings)?),
         };
-        let password = settings.password.as_ref().map(|password| password.read());
+        let password = settings.password.as_ref().map(password::read);
         Ok(Self {
             addresses,
             certificates,
@@ -141,8 +157,23 @@ impl Way {
         Ok(Link::Cluster(client.get_async_connection().await?))
     }
 
-    /// Sentinels have users of their own: theirs stand in the address.
+    /// A Sentinel wants the same password, or none: one that wants none refuses a login.
     async fn master(&self, settings: &Settings, master: &str) -> Result<Link, FleetError> {
+        let link = self.named_by(settings, master, Sentinels::Open).await;
+        match (link, &self.password) {
+            (Err(FleetError::Redis(said)), Some(_)) if said.contains("NOAUTH") => {
+                self.named_by(settings, master, Sentinels::Closed).await
+            }
+            (link, _) => link,
+        }
+    }
+
+    async fn named_by(
+        &self,
+        settings: &Settings,
+        master: &str,
+        login: Sentinels,
+    ) -> Result<Link, FleetError> {
         let sentinels = self.addresses.iter().map(|address| address.addr().clone());
         let mut builder =
             SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?;
@@ -152,12 +183,11 @@ impl Way {
                 .set_client_to_redis_certificates(certificates.clone())
                 .set_client_to_redis_tls_mode(TlsMode::Secure);
         }
-        let sentinel = self.addresses.first().map(ConnectionInfo::redis_settings);
-        if let Some(user) = sentinel.and_then(|sentinel| sentinel.username()) {
-            builder = builder.set_client_to_sentinel_username(user);
-        }
-        if let Some(password) = sentinel.and_then(|sentinel| sentinel.password()) {
-            builder = builder.set_client_to_sentinel_password(password);
+        if let (Sentinels::Closed, Some(password)) = (login, &self.password) {
+            builder = builder.set_client_to_sentinel_password(password.as_str());
+            if let Some(user) = &settings.user {
+                builder = builder.set_client_to_sentinel_username(user);
+            }
         }
         if let Some(user) = &settings.user {
             builder = builder.set_client_to_redis_username(user);
@@ -199,11 +229,26 @@ fn certificates(settings: &Settings) -> Result<TlsCertificates, FleetError> {
         }),
         None => None,
     };
-    let ca = settings.ca.as_deref().map(read);
+    let ca = match &settings.ca {
+        Some(ca) => read(ca)?,
+        None => system_authorities()?,
+    };
     Ok(TlsCertificates {
         client_tls,
-        root_cert: ca.transpose()?,
+        root_cert: Some(ca),
     })
+}
+
+/// The bundle of the system, by OpenSSL's variable or where distributions have it. The client's own way would
+/// read it for every connection, also where it is not wanted.
+fn system_authorities() -> Result<Vec<u8>, FleetError> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = SYSTEM_AUTHORITIES.map(PathBuf::from);
+    let mut found = named.into_iter().chain(usual).filter(|path| path.is_file());
+    let bundle = found.next().ok_or(FleetError::Address(
+        "the system has no bundle of authorities: install ca-certificates, or set `ca`",
+    ));
+    read(&bundle?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FleetError> {

@@ -10,11 +10,12 @@ mod link;
 mod password;
 mod settings;
 mod store;
+mod stores;
 
 pub use error::FleetError;
-pub use password::PasswordSource;
-pub use settings::{Mode, Settings};
+pub use settings::Settings;
 pub use store::{Health, Store};
+pub use stores::Stores;
 
 #[cfg(test)]
 #[path = "../../../tests/e2e/harness/redis.rs"]

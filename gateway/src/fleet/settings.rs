@@ -1,25 +1,25 @@
-//! How a store is reached.
+//! How a store is reached: what the configuration says, without the places it says it at.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::password::PasswordSource;
+use portcullis_config::{Redis, RedisMode, SecretSource};
 
-/// One `[redis.NAME]`.
-#[derive(Clone, PartialEq, Eq)]
+/// One `[redis.NAME]`. Two that are equal are the same store. Its addresses hold no passwords: the configuration
+/// sees to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// For logs and metrics.
     pub name: String,
-    /// `redis://` or `rediss://`: the server, some nodes of the Cluster, or the Sentinels. All of one kind.
+    /// `redis://` or `rediss://`, all of one kind.
     pub urls: Vec<String>,
-    /// What the addresses are.
-    pub mode: Mode,
+    /// What stands at the addresses; of several single servers the first that answers.
+    pub mode: RedisMode,
     /// The user, when it is not the default one.
     pub user: Option<String>,
-    /// The password of the servers. Sentinels that want one have it in their address.
-    pub password: Option<PasswordSource>,
-    /// Who signs the servers' certificates; public authorities when absent.
+    /// The password of the servers, and of the Sentinels.
+    pub password: Option<SecretSource>,
+    /// Who signs the servers' certificates; the system's authorities when absent.
     pub ca: Option<PathBuf>,
     /// Our certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -31,63 +31,20 @@ pub struct Settings {
     pub prefix: String,
 }
 
-/// What the addresses are addresses of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mode {
-    /// One server; of several addresses the first that answers.
-    Single,
-    /// Nodes of a Cluster.
-    Cluster,
-    /// Sentinels, which know the master by this name.
-    Sentinel {
-        /// The name.
-        master: String,
-    },
-}
-
-impl fmt::Debug for Settings {
-    /// Without what stands before the `@` of an address.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let urls: Vec<String> = self.urls.iter().map(|url| without_userinfo(url)).collect();
-        f.debug_struct("Settings")
-            .field("name", &self.name)
-            .field("urls", &urls)
-            .field("mode", &self.mode)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The address as it may be shown.
-fn without_userinfo(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_user_and_no_password_of_an_address_is_shown() {
-        for url in [
-            "redis://u:p%40@w@host:1/2",
-            "redis://:pw@host:1/2",
-            "u:pw@host:1/2",
-        ] {
-            let shown = without_userinfo(url);
-            assert!(
-                shown.ends_with("host:1/2") && !shown.contains('@'),
-                "{shown}"
-            );
-            assert!(!shown.contains("pw") && !shown.contains("p%"), "{shown}");
+impl From<&Redis> for Settings {
+    fn from(redis: &Redis) -> Self {
+        let certificate = redis.certificate.as_ref().zip(redis.key.as_ref());
+        Self {
+            name: redis.name.clone(),
+            urls: redis.urls.iter().map(|url| url.value.clone()).collect(),
+            mode: redis.mode.clone(),
+            user: redis.user.clone(),
+            password: redis.password.as_ref().map(|source| source.value.clone()),
+            ca: redis.ca.as_ref().map(|path| path.value.clone()),
+            certificate: certificate.map(|(chain, key)| (chain.value.clone(), key.value.clone())),
+            timeout: redis.timeout,
+            connect_timeout: redis.connect_timeout,
+            prefix: redis.prefix.clone(),
         }
-        assert_eq!(
-            without_userinfo("rediss://[::1]:6379"),
-            "rediss://[::1]:6379"
-        );
     }
 }

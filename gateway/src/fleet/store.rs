@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -26,6 +26,8 @@ const COMPARE_AND_SET: &str = "local now = redis.call('GET', KEYS[1]) \
 pub struct Store {
     settings: Arc<Settings>,
     jobs: mpsc::Sender<Job>,
+    /// Taken by the keeper.
+    queue: Mutex<Option<mpsc::Receiver<Job>>>,
     in_flight: Arc<Semaphore>,
     state: Arc<State>,
 }
@@ -58,22 +60,28 @@ pub(super) struct Job {
 }
 
 impl Store {
-    /// A store, to be connected to in the background. Call within the control runtime; the work ends with the
-    /// last handle.
-    pub fn open(settings: Settings) -> Arc<Self> {
+    /// A store that is not looked for yet: see [`Self::connect`].
+    pub fn new(settings: Settings) -> Arc<Self> {
+        let (jobs, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        Arc::new(Self {
+            settings: Arc::new(settings),
+            jobs,
+            queue: Mutex::new(Some(queue)),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            state: Arc::default(),
+        })
+    }
+
+    /// Connects in the background, and again whenever that ends, for as long as somebody holds the store. Call
+    /// within the control runtime; again does nothing.
+    pub fn connect(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.take() else { return };
         // The client builds its TLS on the provider of the process, which must not depend on what other crates
         // turn on. An error says that there is one, which is ours.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let (jobs, queue) = mpsc::channel(IN_FLIGHT_MAX);
-        let store = Arc::new(Self {
-            settings: Arc::new(settings),
-            jobs,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-            state: Arc::default(),
-        });
-        let (settings, state) = (Arc::clone(&store.settings), Arc::clone(&store.state));
+        let (settings, state) = (Arc::clone(&self.settings), Arc::clone(&self.state));
         tokio::spawn(keeper::keep(settings, queue, state));
-        store
     }
 
     /// How it is reached.

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::{RedisMode as Mode, SecretSource};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::servers::{Cluster, Frozen, Redis, Watched, is_missing, until};
-use super::{FleetError, Mode, PasswordSource, Settings, Store};
+use super::{FleetError, Settings, Store};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -27,13 +28,19 @@ fn settings(urls: &[String], mode: Mode) -> Settings {
     }
 }
 
+fn open(settings: Settings) -> Arc<Store> {
+    let store = Store::new(settings);
+    store.connect();
+    store
+}
+
 async fn up(store: &Store) {
     until("a connection", async || store.health().up.then_some(())).await;
 }
 
 /// What the store says when it cannot connect.
 async fn error_of(settings: Settings) -> String {
-    let store = Store::open(settings);
+    let store = open(settings);
     until("an error", async || store.health().error).await
 }
 
@@ -106,7 +113,7 @@ async fn addresses_that_mix_or_loosen_tls_are_refused_and_no_error_shows_a_passw
 #[tokio::test]
 async fn a_store_that_is_nowhere_refuses_at_once_and_starts_nothing_late() {
     // Nothing listens at port 1.
-    let store = Store::open(settings(&["redis://127.0.0.1:1".to_owned()], Mode::Single));
+    let store = open(settings(&["redis://127.0.0.1:1".to_owned()], Mode::Single));
     let begin = Instant::now();
     for _ in 0..1000 {
         assert!(matches!(store.get("a").await, Err(FleetError::Away)));
@@ -127,8 +134,8 @@ async fn a_wrong_password_is_told_and_the_right_one_is_taken_when_the_file_chang
     let file = folder.path().join("password");
     std::fs::write(&file, "wr0ng\n").unwrap();
     let redis = Redis::start(folder.path(), &["requirepass s3cret"]).await;
-    let store = Store::open(Settings {
-        password: Some(PasswordSource::File(file.clone())),
+    let store = open(Settings {
+        password: Some(SecretSource::File(file.clone())),
         ..settings(&[redis.url()], Mode::Single)
     });
     let error = until("an error", async || store.health().error).await;
@@ -146,7 +153,7 @@ async fn every_command_works_on_one_server_and_from_other_threads() {
     }
     let folder = TempDir::new().unwrap();
     let redis = Redis::start(folder.path(), &[]).await;
-    let store = Store::open(settings(&[redis.url()], Mode::Single));
+    let store = open(settings(&[redis.url()], Mode::Single));
     up(&store).await;
     works(&store).await;
     assert!(
@@ -182,7 +189,7 @@ async fn a_server_that_stands_still_costs_the_timeout_a_few_times_and_nothing_af
     }
     let folder = TempDir::new().unwrap();
     let redis = Redis::start(folder.path(), &[]).await;
-    let store = Store::open(Settings {
+    let store = open(Settings {
         timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_millis(200),
         ..settings(&[redis.url()], Mode::Single)
@@ -209,7 +216,7 @@ async fn more_commands_than_may_be_under_way_are_refused_at_once() {
     }
     let folder = TempDir::new().unwrap();
     let redis = Redis::start(folder.path(), &[]).await;
-    let store = Store::open(settings(&[redis.url()], Mode::Single));
+    let store = open(settings(&[redis.url()], Mode::Single));
     up(&store).await;
     redis.freeze(Frozen::Yes);
     let mut asking = tokio::task::JoinSet::new();
@@ -232,7 +239,7 @@ async fn a_server_that_was_killed_is_used_again_when_it_returns() {
     }
     let folder = TempDir::new().unwrap();
     let mut redis = Redis::start(folder.path(), &[]).await;
-    let store = Store::open(settings(&[redis.url()], Mode::Single));
+    let store = open(settings(&[redis.url()], Mode::Single));
     up(&store).await;
     store.put("a", b"1", LONG).await.unwrap();
     redis.kill();
@@ -280,7 +287,7 @@ async fn tls_wants_the_named_authority_and_shows_our_certificate() {
     let error = error_of(nothing).await;
     assert!(error.contains("none.pem"), "{error}");
 
-    let store = Store::open(right);
+    let store = open(right);
     up(&store).await;
     works(&store).await;
 }
@@ -293,7 +300,7 @@ async fn a_cluster_answers_for_every_slot_and_after_a_node_returned() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path()).await;
     // One of them is enough to find the others.
-    let store = Store::open(settings(&cluster.urls()[..1], Mode::Cluster));
+    let store = open(settings(&cluster.urls()[..1], Mode::Cluster));
     up(&store).await;
     works(&store).await;
     for key in 0..30 {
@@ -328,15 +335,23 @@ async fn sentinels_name_the_new_master_after_a_failover() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let mut watched = Watched::start(folder.path()).await;
+    let mut watched = Watched::start(folder.path(), Some("s3cret")).await;
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s3cret").unwrap();
     let mode = |name: &str| Mode::Sentinel {
         master: name.to_owned(),
     };
     let urls = [watched.sentinel.url()];
-    let error = error_of(settings(&urls, mode("other"))).await;
+    let knowing = |name: &str| Settings {
+        password: Some(SecretSource::File(file.clone())),
+        ..settings(&urls, mode(name))
+    };
+    let error = error_of(knowing("other")).await;
     assert!(error.contains("sentinel"), "{error}");
+    let error = error_of(settings(&urls, mode(Watched::NAME))).await;
+    assert!(error.contains("NOAUTH"), "{error}");
 
-    let store = Store::open(settings(&urls, mode(Watched::NAME)));
+    let store = open(knowing(Watched::NAME));
     up(&store).await;
     works(&store).await;
     store.put("kept", b"1", LONG).await.unwrap();

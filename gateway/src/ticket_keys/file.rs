@@ -45,7 +45,7 @@ impl KeysFile {
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         let look = self.look(now).await;
         match look.status.error {
-            Some(error) => Err(TicketKeysError(format!("ticket keys: {error}"))),
+            Some(error) => Err(TicketKeysError(error)),
             None => Ok(look),
         }
     }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn sealed(ring: &KeyRing) -> Vec<u8> {
-        ring.seals().unwrap().seal(&[0; 32], b"").unwrap()
+        ring.seals().unwrap().seal(&[0; 32], &[]).unwrap()
     }
 
     fn opens(ring: &KeyRing, ticket: &[u8]) -> bool {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
 /// 32 secret bytes.
-pub(super) type Secret = Zeroizing<[u8; 32]>;
+pub(super) type Bytes32 = Zeroizing<[u8; 32]>;
 
 /// A file of this many keys is a few KiB; a larger one is the wrong file.
 const SIZE_MAX: u64 = 64 * 1024;
@@ -51,7 +51,7 @@ impl KeyFile {
     }
 
     /// The keys, each with the number of its line.
-    pub(super) fn keys(&self, path: &Path) -> Result<Vec<(usize, Secret)>, String> {
+    pub(super) fn keys(&self, path: &Path) -> Result<Vec<(usize, Bytes32)>, String> {
         let mut keys = Vec::new();
         for (at, line) in self.text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -116,7 +116,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// 64 hexadecimal digits would be base64 as well, but of more bytes.
-fn parse(line: &str) -> Option<Secret> {
+fn parse(line: &str) -> Option<Bytes32> {
     if line.len() == 64 {
         return from_hex(line.as_bytes());
     }
@@ -128,7 +128,7 @@ fn parse(line: &str) -> Option<Secret> {
     Some(Zeroizing::new(<[u8; 32]>::try_from(bytes.as_slice()).ok()?))
 }
 
-fn from_hex(digits: &[u8]) -> Option<Secret> {
+fn from_hex(digits: &[u8]) -> Option<Bytes32> {
     let value = |digit: &u8| char::from(*digit).to_digit(16);
     let mut secret = Zeroizing::new([0; 32]);
     for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {

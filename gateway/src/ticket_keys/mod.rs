@@ -5,6 +5,7 @@
 //! nothing is sealed any more: a handshake never waits for a key.
 
 mod file;
+mod hsm;
 mod random;
 mod redis;
 mod ring;

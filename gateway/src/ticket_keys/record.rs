@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Rotation;
-use super::key_file::Secret;
+use super::key_file::Bytes32;
 use super::scope::append;
 use super::source::Setup;
 use super::wrap::WrapKeys;
@@ -28,7 +28,7 @@ const SIZE_MAX: usize = 256 * 1024;
 pub(super) struct SharedKey {
     pub(super) id: u64,
     pub(super) from: i64,
-    pub(super) secret: Secret,
+    pub(super) secret: Bytes32,
 }
 
 /// The keys of a fleet, by the time they begin.

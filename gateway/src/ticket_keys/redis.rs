@@ -66,11 +66,14 @@ impl RedisKeys {
         }
     }
 
-    /// The first look. A store that is away is waited for a moment; without a wrapping key there is no beginning.
+    /// The first look. A store that is away is waited for a moment; a file of wrapping keys has to be
+    /// there, a token may be away.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
-        self.read_wrap()
-            .await
-            .map_err(|error| TicketKeysError(format!("ticket keys: {error}")))?;
+        self.store.connect();
+        let wrap = self.read_wrap().await;
+        if let (WrapSource::File(_), Err(error)) = (&self.wrap, wrap) {
+            return Err(TicketKeysError(error));
+        }
         let end = Instant::now() + START_WAIT;
         while !self.store.health().up && Instant::now() < end {
             sleep(START_LOOK).await;
@@ -81,7 +84,7 @@ impl RedisKeys {
     pub(super) async fn look(&mut self, now: i64) -> Look {
         let wrap = self.read_wrap().await;
         let met = self.meet(None, now).await;
-        self.error = met.and(wrap).err();
+        self.error = wrap.and(met).err();
         self.failures += u64::from(self.error.is_some());
         if self.contact.is_none() {
             self.own.look_again(now);
@@ -210,8 +213,12 @@ impl RedisKeys {
         KeyRing::new(seals, needed.chain(older).cloned().collect())
     }
 
+    /// A file may have changed; what a token derives stays what it is.
     async fn read_wrap(&mut self) -> Result<(), String> {
-        self.unwraps = Some(self.wrap.read().await?);
+        if let (WrapSource::Token(_), Some(_)) = (&self.wrap, &self.unwraps) {
+            return Ok(());
+        }
+        self.unwraps = Some(self.wrap.read(&self.setup.fleet).await?);
         Ok(())
     }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::RedisMode as Mode;
 use tempfile::TempDir;
 
 use super::redis::RedisKeys;
 use super::{KeyRing, Look, Rotation, Setup, WrapSource};
 use crate::fleet::servers::{Cluster, Redis, Watched, is_missing, until};
-use crate::fleet::{Mode, Settings, Store};
+use crate::fleet::{Settings, Store};
 
 const T: i64 = 1_764_000_000;
 
@@ -27,7 +28,7 @@ fn setup() -> Setup {
 }
 
 fn store(urls: &[String], mode: Mode) -> Arc<Store> {
-    Store::open(Settings {
+    Store::new(Settings {
         name: "main".to_owned(),
         urls: urls.to_vec(),
         mode,
@@ -188,7 +189,7 @@ async fn two_gateways_agree_after_a_failover() {
     }
     let folder = TempDir::new().unwrap();
     let wrap = key_file(folder.path(), "wrap", &[1]);
-    let mut watched = Watched::start(folder.path()).await;
+    let mut watched = Watched::start(folder.path(), None).await;
     let mode = || Mode::Sentinel {
         master: Watched::NAME.to_owned(),
     };

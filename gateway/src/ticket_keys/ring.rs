@@ -4,6 +4,8 @@
 //! under one key without talking about nonces, so nonces are random, and one that comes up twice must not give the
 //! key away. What a ticket is bound to is associated data: opened for anything else it is no ticket.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,6 +64,8 @@ pub enum OpenError {
 pub struct KeyRing {
     seals: Option<Arc<TicketKey>>,
     opens: Vec<Arc<TicketKey>>,
+    /// Places in `opens`: short epochs and long sessions make thousands of keys.
+    places: HashMap<[u8; ID], usize>,
 }
 
 impl TicketKey {
@@ -144,13 +148,19 @@ impl TicketKey {
 impl KeyRing {
     /// A ring that seals with `seals`, if anything, and opens with that and `others`.
     pub fn new(seals: Option<Arc<TicketKey>>, others: Vec<Arc<TicketKey>>) -> Self {
-        let mut opens: Vec<Arc<TicketKey>> = seals.iter().cloned().collect();
-        for key in others {
-            if !opens.iter().any(|known| known.id == key.id) {
+        let mut opens: Vec<Arc<TicketKey>> = Vec::with_capacity(1 + others.len());
+        let mut places = HashMap::with_capacity(1 + others.len());
+        for key in seals.iter().cloned().chain(others) {
+            if let Entry::Vacant(place) = places.entry(key.id) {
+                place.insert(opens.len());
                 opens.push(key);
             }
         }
-        Self { seals, opens }
+        Self {
+            seals,
+            opens,
+            places,
+        }
     }
 
     /// The key that seals now. Without one no tickets are given out.
@@ -171,8 +181,8 @@ impl KeyRing {
         if ticket.len() < OVERHEAD || ticket[0] != FORMAT {
             return Err(OpenError::Malformed);
         }
-        let id = &ticket[1..=ID];
-        let key = self.opens.iter().find(|key| key.id == *id);
+        let place = self.places.get(&ticket[1..=ID]);
+        let key = place.and_then(|place| self.opens.get(*place));
         let key = key.ok_or(OpenError::UnknownKey)?;
         key.open(binding, ticket).map_err(|_| OpenError::Bound)
     }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use portcullis_hsm::Secret;
+
 use super::file::KeysFile;
+use super::hsm::Hsm;
 use super::random::Random;
 use super::redis::RedisKeys;
 use super::wrap::WrapSource;
@@ -36,6 +39,8 @@ pub enum Source {
     File(KeysFile),
     /// A fleet shares them in Redis.
     Redis(Box<RedisKeys>),
+    /// They are derived from a secret in a token.
+    Hsm(Hsm),
 }
 
 impl Source {
@@ -54,12 +59,18 @@ impl Source {
         Self::Redis(Box::new(RedisKeys::new(setup, store, wrap)))
     }
 
+    /// Keys derived from secrets in tokens: the first seals, all open.
+    pub fn hsm(setup: Setup, roots: Vec<Secret>) -> Self {
+        Self::Hsm(Hsm::new(setup, roots))
+    }
+
     /// The first look. `now` is seconds since the Unix epoch, here and below.
     pub(super) async fn begin(&mut self, now: i64) -> Result<Look, TicketKeysError> {
         match self {
             Self::Random(source) => source.look(now),
             Self::File(source) => source.begin(now).await,
             Self::Redis(source) => source.begin(now).await,
+            Self::Hsm(source) => source.begin(now).await,
         }
     }
 
@@ -69,6 +80,7 @@ impl Source {
             Self::Random(source) => source.look_again(now),
             Self::File(source) => source.look(now).await,
             Self::Redis(source) => source.look(now).await,
+            Self::Hsm(source) => source.look(now).await,
         }
     }
 
@@ -78,6 +90,7 @@ impl Source {
             Self::Random(source) => source.rotate(rotation, now),
             Self::File(source) => source.rotate(rotation).await,
             Self::Redis(source) => source.rotate(rotation, now).await,
+            Self::Hsm(source) => source.rotate(rotation).await,
         }
     }
 }

@@ -7,27 +7,39 @@ use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
+use portcullis_hsm::Secret;
 use zeroize::Zeroizing;
 
-use super::key_file::{KeyFile, Secret};
+use super::key_file::{Bytes32, KeyFile};
+use super::scope::append;
 
 const TAG: usize = 16;
 const WRAPPED: usize = NONCE_LEN + 32 + TAG;
 
 /// Where wrapping keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum WrapSource {
     /// `file:PATH`: a file of keys; the first wraps, all unwrap.
     File(PathBuf),
+    /// `pkcs11:...`: derived from a secret that stays in its token.
+    Token(Secret),
 }
 
 /// Wrapping keys: the first wraps, all unwrap.
 pub(super) struct WrapKeys(Vec<LessSafeKey>);
 
 impl WrapSource {
-    /// Reads the keys anew.
-    pub(super) async fn read(&self) -> Result<WrapKeys, String> {
+    /// Reads the keys anew, or derives the one of a fleet.
+    pub(super) async fn read(&self, fleet: &str) -> Result<WrapKeys, String> {
         match self {
+            Self::Token(secret) => {
+                let mut context = Vec::new();
+                append(&mut context, b"wrap");
+                append(&mut context, fleet.as_bytes());
+                let key = secret.derive(&context).await;
+                let key = key.map_err(|error| error.to_string())?;
+                Ok(WrapKeys::new([key].iter()))
+            }
             Self::File(path) => {
                 let path = path.clone();
                 let read = move || KeyFile::read(&path)?.keys(&path);
@@ -40,8 +52,8 @@ impl WrapSource {
 }
 
 impl WrapKeys {
-    fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Self {
-        let key = |secret: &Secret| {
+    fn new<'a>(secrets: impl Iterator<Item = &'a Bytes32>) -> Self {
+        let key = |secret: &Bytes32| {
             // AES-256 takes any 32 bytes.
             let unbound = UnboundKey::new(&AES_256_GCM, &**secret).expect("a key of 32 bytes");
             LessSafeKey::new(unbound)
@@ -52,7 +64,7 @@ impl WrapKeys {
     /// Of these bytes, each 32 times.
     #[cfg(test)]
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let secrets: Vec<Secret> = bytes.iter().map(|byte| [*byte; 32].into()).collect();
+        let secrets: Vec<Bytes32> = bytes.iter().map(|byte| [*byte; 32].into()).collect();
         Self::new(secrets.iter())
     }
 
@@ -71,7 +83,7 @@ impl WrapKeys {
     }
 
     /// Unwraps a secret; `None` where no key does.
-    pub(super) fn unwrap(&self, bound: &[u8], wrapped: &[u8]) -> Option<Secret> {
+    pub(super) fn unwrap(&self, bound: &[u8], wrapped: &[u8]) -> Option<Bytes32> {
         if wrapped.len() != WRAPPED {
             return None;
         }

@@ -39,7 +39,7 @@ impl fmt::Display for HsmError {
             }
             HsmError::KeyGone { key } => write!(
                 f,
-                "key `{key}` is not in the token any more, or its public key is another"
+                "key `{key}` is not in the token any more, or another is in its place"
             ),
             HsmError::CertificateUnreadable(reason) => {
                 write!(f, "the certificate cannot be read: {reason}")
@@ -128,7 +128,7 @@ impl HsmError {
             }
             HsmError::KeyExtractable { key } => write!(
                 f,
-                "the private key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
+                "the key `{key}` can be extracted from its token (CKA_EXTRACTABLE): generate one \
                  that cannot, or allow this one by name"
             ),
             HsmError::KeyStays { key } => write!(

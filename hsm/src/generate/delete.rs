@@ -1,12 +1,13 @@
 //! Removing objects from the token (`C_DestroyObject`), after somebody saw exactly what would go.
 
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::Writer;
 use crate::error::HsmError;
 use crate::key::certificate;
 use crate::key::object::{self, KeyObject};
+use crate::secret::object::{self as secret, SecretObject};
 use crate::slots::TokenInfo;
 use crate::token::Token;
 use crate::uri::{ObjectType, Pkcs11Uri};
@@ -48,7 +49,7 @@ pub fn delete(
         None | Some(ObjectType::Private) => with_key(&writer.session, info, uri, scope)?,
         Some(ObjectType::Certificate) => one_certificate(&writer.session, info, uri)?,
         Some(ObjectType::SecretKey) => {
-            vec![wrapping_key(&writer.session, info, uri)?]
+            vec![secret_key(&writer.session, info, uri)?]
         }
         Some(ObjectType::Public | ObjectType::Data) => {
             return Err(HsmError::Generate(
@@ -68,57 +69,36 @@ pub fn delete(
 }
 
 /// The one secret key that `uri` names.
+fn secret_key(session: &Session, token: &TokenInfo, uri: &Pkcs11Uri) -> Result<Doomed, HsmError> {
+    let found = secret::find_one(session, uri, token)?;
+    Ok((found.uri(token), found.handle))
+}
+
+/// The one key that `uri` names of those that wrap.
 pub(super) fn wrapping_key(
     session: &Session,
     token: &TokenInfo,
     uri: &Pkcs11Uri,
-) -> Result<Doomed, HsmError> {
-    let all = secret_keys(session, token)?;
+) -> Result<ObjectHandle, HsmError> {
     let wanted_type = matches!(uri.object_type(), None | Some(ObjectType::SecretKey));
-    let fits = |(found, _): &&Doomed| {
-        wanted_type
-            && token.fits(uri)
-            && uri
-                .object()
-                .is_none_or(|label| found.object() == Some(label))
-            && uri.id().is_none_or(|id| found.id() == Some(id))
-    };
-    let fitting: Vec<_> = all.iter().filter(fits).collect();
-    if let [only] = fitting[..] {
-        return Ok(only.clone());
+    let wraps = |found: &SecretObject| !found.derives();
+    let mut found = Vec::new();
+    if wanted_type && token.fits(uri) {
+        found = secret::secret_keys(session, Some(uri))?;
+        found.retain(wraps);
     }
-    let candidates = if fitting.is_empty() {
-        all.iter().map(|(uri, _)| uri.clone()).collect()
-    } else {
-        fitting.iter().map(|(uri, _)| uri.clone()).collect()
-    };
+    if let [only] = &found[..] {
+        return Ok(only.handle);
+    }
+    if found.is_empty() {
+        found = secret::secret_keys(session, None)?;
+        found.retain(wraps);
+    }
     Err(HsmError::ObjectSelection {
         what: "wrapping key",
         wanted: Box::new(uri.clone()),
-        candidates,
+        candidates: found.iter().map(|object| object.uri(token)).collect(),
     })
-}
-
-/// All secret keys of the token (`C_FindObjects`).
-pub(super) fn secret_keys(session: &Session, token: &TokenInfo) -> Result<Vec<Doomed>, HsmError> {
-    let mut found = Vec::new();
-    for handle in session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY)])? {
-        let mut uri = Pkcs11Uri::default()
-            .with_token_label(&token.label)
-            .with_object_type(ObjectType::SecretKey);
-        let names = [AttributeType::Label, AttributeType::Id];
-        for attribute in session.get_attributes(handle, &names)? {
-            uri = match attribute {
-                Attribute::Label(label) if !label.is_empty() => {
-                    uri.with_object(&String::from_utf8_lossy(&label))
-                }
-                Attribute::Id(id) if !id.is_empty() => uri.with_id(&id),
-                _ => uri,
-            };
-        }
-        found.push((uri, handle));
-    }
-    Ok(found)
 }
 
 /// The one private key that `uri` names, whether it can serve TLS or not.

@@ -5,11 +5,11 @@ use std::path::Path;
 use cryptoki::slot::Slot;
 use rustls::SignatureScheme;
 
-use super::delete;
 use crate::error::HsmError;
 use crate::key::certificate::{self, Fields};
 use crate::key::{Key, KeyInfo, object, proof};
 use crate::module::Module;
+use crate::secret::{Generation, object as secret};
 use crate::slots::TokenInfo;
 use crate::token::Token;
 use crate::uri::Pkcs11Uri;
@@ -23,8 +23,10 @@ pub struct Inventory {
     pub unusable: Vec<UnusableKey>,
     /// Certificates.
     pub certificates: Vec<StoredCertificate>,
-    /// Secret keys, which may wrap others.
+    /// Secret keys that may wrap others.
     pub wrapping_keys: Vec<Pkcs11Uri>,
+    /// Secret keys to derive from.
+    pub secrets: Vec<StoredSecret>,
 }
 
 /// A private key that cannot serve TLS.
@@ -45,6 +47,17 @@ pub struct StoredCertificate {
     pub id: Vec<u8>,
     /// The common name of its subject.
     pub subject: Option<String>,
+}
+
+/// A secret key to derive from.
+#[derive(Debug, Clone)]
+pub struct StoredSecret {
+    /// Its URI.
+    pub uri: Pkcs11Uri,
+    /// The generation that is kept beside it.
+    pub generation: Generation,
+    /// Why nothing can be derived from it, if it cannot.
+    pub unfit: Option<String>,
 }
 
 /// The flags of the user PIN (`C_GetTokenInfo`). Reading them needs no login and costs no try.
@@ -94,8 +107,26 @@ pub fn inventory(token: &Token) -> Result<Inventory, HsmError> {
             id: stored.id,
         });
     }
-    let secret = delete::secret_keys(&session, info)?;
-    found.wrapping_keys = secret.into_iter().map(|(uri, _)| uri).collect();
+    for object in secret::secret_keys(&session, None)? {
+        let uri = object.uri(info);
+        if !object.derives() {
+            found.wrapping_keys.push(uri);
+            continue;
+        }
+        let kept = secret::generation_label(&session, &uri, info)
+            .and_then(|label| secret::generations(&session, &label));
+        let checked = object.info(info);
+        let unfit = match (&checked, &kept) {
+            (Err(HsmError::KeyUnsupported { reason, .. }), _)
+            | (_, Err(HsmError::KeyUnsupported { reason, .. })) => Some(reason.clone()),
+            _ => None,
+        };
+        found.secrets.push(StoredSecret {
+            uri,
+            generation: kept.map(|(generation, _)| generation).unwrap_or_default(),
+            unfit,
+        });
+    }
     Ok(found)
 }
 

@@ -42,7 +42,7 @@ pub fn wrap(token: &Token, uri: &Pkcs11Uri, wrapping: &Pkcs11Uri) -> Result<Wrap
             key: Box::new(key.uri(token.info())),
         });
     }
-    let (_, wrapping) = delete::wrapping_key(&session, token.info(), wrapping)?;
+    let wrapping = delete::wrapping_key(&session, token.info(), wrapping)?;
     let wrapped = session
         .wrap_key(&mechanism, wrapping, key.handle())
         .map_err(|error| {
@@ -75,7 +75,7 @@ pub fn unwrap(
     let id = id_or_random(name.label, name.id)?;
     let writer = Writer::open(token)?;
     refuse_taken(&writer.session, ObjectClass::PRIVATE_KEY, name.label, &id)?;
-    let (_, wrapping) = delete::wrapping_key(&writer.session, token.info(), wrapping)?;
+    let wrapping = delete::wrapping_key(&writer.session, token.info(), wrapping)?;
     let mut private = keys::private_uses(extractable);
     private.push(Attribute::Class(ObjectClass::PRIVATE_KEY));
     private.push(Attribute::KeyType(keys::key_type(kind)));

@@ -70,7 +70,7 @@ pub(crate) fn find_same(
 }
 
 /// The attributes of objects that a URI tells.
-fn named(uri: &Pkcs11Uri) -> impl Iterator<Item = Attribute> {
+pub(crate) fn named(uri: &Pkcs11Uri) -> impl Iterator<Item = Attribute> + use<> {
     let label = uri.object().map(|label| Attribute::Label(label.into()));
     let id = uri.id().map(|id| Attribute::Id(id.into()));
     label.into_iter().chain(id)

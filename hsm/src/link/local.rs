@@ -1,10 +1,12 @@
 //! A module in this process: finding the token, logging in, and one session with its object handles.
 
+mod secrets;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cryptoki::mechanism::MechanismType;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::SessionState;
 use cryptoki::slot::{Limit, Slot};
@@ -41,7 +43,7 @@ pub(crate) struct Session {
     session: cryptoki::session::Session,
     place: Place,
     credentials: Arc<Credentials>,
-    /// By [`KeyName::number`]. Finding a key for each signature costs five times the signature.
+    /// By [`KeyName::number`] and that of secrets. Finding a key for each signature costs five times the signature.
     handles: HashMap<u64, Handle>,
     _inside: Inside,
 }
@@ -134,6 +136,7 @@ impl Session {
             (MechanismType::RSA_PKCS, Family::RsaPkcs),
             (MechanismType::RSA_PKCS_PSS, Family::RsaPss),
             (MechanismType::EDDSA, Family::Eddsa),
+            (MechanismType::SHA256_HMAC, Family::Hmac),
         ];
         let able = families
             .into_iter()
@@ -151,46 +154,53 @@ impl Session {
     /// `C_SignInit` and `C_Sign` with a handle that is searched for once per session.
     pub(super) fn sign(&mut self, request: &SignRequest) -> Result<Vec<u8>, HsmError> {
         let handle = self.handle(&request.key)?;
-        let mechanism = request.mechanism.to_cryptoki();
+        if handle.always_authenticate && self.place.module.raw().is_none() {
+            return Err(HsmError::KeyUnsupported {
+                key: request.key.uri.to_string(),
+                reason:
+                    "it wants the PIN for each signature (CKA_ALWAYS_AUTHENTICATE), which this \
+                         module's changing function tables do not allow"
+                        .to_owned(),
+            });
+        }
+        self.sign_with(&request.mechanism.to_cryptoki(), handle, &request.data)
+    }
+
+    fn sign_with(
+        &self,
+        mechanism: &Mechanism<'_>,
+        handle: Handle,
+        data: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
         let Some(raw) = self.place.module.raw() else {
-            if handle.always_authenticate {
-                return Err(HsmError::KeyUnsupported {
-                    key: request.key.uri.to_string(),
-                    reason:
-                        "it wants the PIN for each signature (CKA_ALWAYS_AUTHENTICATE), which this \
-                             module's changing function tables do not allow"
-                            .to_owned(),
-                });
-            }
-            return Ok(self
-                .session
-                .sign(&mechanism, handle.object, &request.data)?);
+            return Ok(self.session.sign(mechanism, handle.object, data)?);
         };
-        raw.sign(
-            &self.session,
-            (&mechanism, handle.object),
-            &request.data,
-            || {
-                if !handle.always_authenticate {
-                    return Ok(());
-                }
-                let (module, slot) = (&self.place.module, self.place.slot);
-                module.log_in_for_operation(&self.session, slot, &self.credentials)
-            },
-        )
+        raw.sign(&self.session, (mechanism, handle.object), data, || {
+            if !handle.always_authenticate {
+                return Ok(());
+            }
+            let (module, slot) = (&self.place.module, self.place.slot);
+            module.log_in_for_operation(&self.session, slot, &self.credentials)
+        })
     }
 
     pub(super) fn find(&mut self, uri: &Pkcs11Uri) -> Result<FoundKey, HsmError> {
-        if !self.place.info.fits(uri) {
-            return Err(HsmError::TokenSelection {
-                wanted: format!("the attributes of {uri}"),
-                candidates: vec![self.place.info.uri()],
-            });
-        }
+        self.is_meant(uri)?;
         let (info, spki, _) = object::find_one(&self.session, uri, &self.place.info)?;
         Ok(FoundKey {
             info,
             spki: spki.to_vec(),
+        })
+    }
+
+    /// Whether the token attributes of `uri` are those of this token.
+    fn is_meant(&self, uri: &Pkcs11Uri) -> Result<(), HsmError> {
+        if self.place.info.fits(uri) {
+            return Ok(());
+        }
+        Err(HsmError::TokenSelection {
+            wanted: format!("the attributes of {uri}"),
+            candidates: vec![self.place.info.uri()],
         })
     }
 

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use zeroize::Zeroize;
+
 use crate::error::HsmError;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -40,6 +42,7 @@ impl Ticket {
     pub(super) fn answer(&self, answer: Answer) -> bool {
         let mut state = lock(&self.0);
         let State::Waiting(waker) = &mut *state else {
+            wipe(answer);
             return false;
         };
         let waker = waker.take();
@@ -75,7 +78,17 @@ impl Future for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        *lock(&self.0.0) = State::Over;
+        let state = std::mem::replace(&mut *lock(&self.0.0), State::Over);
+        if let State::Answered(answer) = state {
+            wipe(answer);
+        }
+    }
+}
+
+/// What nobody reads may have been derived from a secret.
+fn wipe(answer: Answer) {
+    if let Ok(mut bytes) = answer {
+        bytes.zeroize();
     }
 }
 

@@ -11,6 +11,7 @@ use super::queue::Work;
 use super::{Canary, Core, SESSIONS_UNMEASURED};
 use crate::error::HsmError;
 use crate::key::proof;
+use crate::link::Request;
 use crate::step;
 use crate::sync::Arc;
 
@@ -77,7 +78,10 @@ fn sign_for(core: &Arc<Core>, canary: &Canary, begun: Instant) -> Result<u32, Hs
     let (mut count, message) = (0, proof::message()?);
     while count < 4 || begun.elapsed() < WINDOW {
         let (_, request) = canary.request(&message)?;
-        step::wait(core.queue.submit(Work::Sign(request), None)?)?;
+        step::wait(
+            core.queue
+                .submit(Work::Make(Request::Sign(request)), None)?,
+        )?;
         count += 1;
     }
     Ok(count)

@@ -3,7 +3,7 @@
 use super::Core;
 use super::queue::{Next, Receipt, Work};
 use crate::error::{ErrorClass, HsmError};
-use crate::link::{Session, SignRequest, spoils_session};
+use crate::link::{Request, Session, spoils_session};
 use crate::sync::Arc;
 
 /// Runs until the token is closed, or this thread is one too many or was written off.
@@ -20,9 +20,12 @@ pub(super) fn run(core: &Arc<Core>, seat: usize) {
                 }
                 Err(error) => core.queue.open_failed(&error),
             },
-            Next::Work(Work::Sign(request), receipt, began) => {
-                let answer = sign(core, seat, &mut session, &request, &receipt);
-                core.queue.finish_signature(&receipt, began, answer);
+            Next::Work(Work::Make(request), receipt, began) => {
+                let answer = make(core, seat, &mut session, &request, &receipt);
+                match request {
+                    Request::Sign(_) => core.queue.finish_signature(&receipt, began, answer),
+                    Request::Derive(_) => core.queue.finish_derivation(&receipt, answer),
+                }
             }
             Next::Work(Work::Task(task), receipt, _) => {
                 let answer = match &mut session {
@@ -36,12 +39,13 @@ pub(super) fn run(core: &Arc<Core>, seat: usize) {
     }
 }
 
-/// Signs; where the session turns out to be lost, once more on a fresh one, for nothing was asked of the key.
-fn sign(
+/// Makes what is asked for; where the session turns out to be lost, once more on a fresh one, for nothing was
+/// asked of the key.
+fn make(
     core: &Core,
     seat: usize,
     session: &mut Option<Session>,
-    request: &SignRequest,
+    request: &Request,
     receipt: &Receipt,
 ) -> Result<Vec<u8>, HsmError> {
     let first = attempt(core, session, request);
@@ -66,12 +70,12 @@ fn sign(
 fn attempt(
     core: &Core,
     session: &mut Option<Session>,
-    request: &SignRequest,
+    request: &Request,
 ) -> Result<Vec<u8>, HsmError> {
     let Some(open) = session else {
         return Err(HsmError::Interface("there is no session".to_owned()));
     };
-    let answer = open.sign(request);
+    let answer = open.make(request);
     drop_if_spoilt(core, session, &answer);
     answer
 }

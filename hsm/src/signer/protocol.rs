@@ -8,10 +8,12 @@ use std::os::unix::net::UnixStream;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{ErrorClass, HsmError};
 use crate::key::KeyInfo;
-use crate::link::{Description, FoundKey};
+use crate::link::{Description, FoundKey, FoundSecret};
+use crate::secret::Generation;
 use crate::sign::Mechanism;
 
 /// No answer is longer: a list of some thousand keys.
@@ -19,6 +21,9 @@ const MAX_FRAME: usize = 4 << 20;
 
 /// Enough for a question and most answers.
 const BUFFER: usize = 4096;
+
+/// Enough for what is asked and answered to sign or derive.
+const FRAME: usize = 512;
 
 /// What the gateway asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,12 +45,28 @@ pub(super) enum Ask {
         mechanism: Mechanism,
         data: Vec<u8>,
     },
+    /// The URI of a secret key.
+    FindSecret(String),
+    /// A secret that is going to derive, and the number it is called by from now on.
+    KnowSecret {
+        number: u64,
+        uri: String,
+        check: [u8; 32],
+    },
+    /// The context; what stands before it is put there by the signer, so that no HMAC of the asker's choice
+    /// can be had.
+    Derive {
+        number: u64,
+        context: Vec<u8>,
+    },
+    /// The URI of a secret key.
+    Generation(String),
     /// The process ends; whoever runs it starts it again.
     Restart,
 }
 
-/// What the signer answers.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the signer answers. It may be a secret, so it cannot be printed.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The first frame of a connection: its session is open.
     Opened,
@@ -55,6 +76,9 @@ pub(super) enum Reply {
     Chain(Vec<Vec<u8>>),
     Known,
     Signature(Vec<u8>),
+    FoundSecret(FoundSecret),
+    Derived(Vec<u8>),
+    Generation(Generation),
     /// The session is closed, and the connection with it.
     Failed {
         class: ErrorClass,
@@ -97,8 +121,11 @@ where
 
     /// Sends one message with one system call.
     pub(super) fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let frame = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
-        let mut frame = frame;
+        // Room from the start, for a vector that grows leaves copies of what may be secret behind.
+        let mut frame = Vec::with_capacity(FRAME);
+        frame.extend([0; 4]);
+        let frame = postcard::to_extend(message, frame).map_err(io::Error::other)?;
+        let mut frame = Zeroizing::new(frame);
         let len = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
         frame[..4].copy_from_slice(&len.to_le_bytes());
         self.stream.as_ref().write_all(&frame)
@@ -110,6 +137,7 @@ where
             if let Some(len) = self.length()? {
                 if self.filled >= 4 + len {
                     let message = postcard::from_bytes(&self.buffer[4..4 + len]);
+                    self.buffer[..4 + len].zeroize();
                     self.buffer.copy_within(4 + len..self.filled, 0);
                     self.filled -= 4 + len;
                     return message.map(Some).map_err(io::Error::other);

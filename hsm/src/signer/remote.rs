@@ -15,7 +15,10 @@ use rustls::pki_types::CertificateDer;
 use super::protocol::{Ask, Frames, Reply};
 use crate::error::HsmError;
 use crate::key::KeyInfo;
-use crate::link::{Description, FoundKey, KeyName, SignRequest};
+use crate::link::{
+    DeriveRequest, Description, FoundKey, FoundSecret, KeyName, SecretName, SignRequest,
+};
+use crate::secret::Generation;
 use crate::settings::TokenSettings;
 use crate::slots::TokenSelect;
 use crate::uri::Pkcs11Uri;
@@ -44,7 +47,7 @@ struct Running {
 /// A session: a connection to the signer.
 pub(crate) struct Session {
     frames: Frames<Arc<UnixStream>>,
-    /// Numbers of keys that the signer knows on this connection.
+    /// Numbers of keys and secrets that the signer knows on this connection.
     known: Vec<u64>,
 }
 
@@ -228,24 +231,58 @@ impl Session {
         }
     }
 
+    pub(crate) fn derive(&mut self, request: &DeriveRequest) -> Result<Vec<u8>, HsmError> {
+        let number = self.introduce_secret(&request.secret)?;
+        let context = request.context.clone();
+        match self.ask(&Ask::Derive { number, context })? {
+            Reply::Derived(derived) => Ok(derived),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn find_secret(&mut self, uri: &Pkcs11Uri) -> Result<FoundSecret, HsmError> {
+        match self.ask(&Ask::FindSecret(uri.to_string()))? {
+            Reply::FoundSecret(found) => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn generation(&mut self, uri: &Pkcs11Uri) -> Result<Generation, HsmError> {
+        match self.ask(&Ask::Generation(uri.to_string()))? {
+            Reply::Generation(generation) => Ok(generation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The connection; shutting it down ends a call that waits for an answer.
     pub(crate) fn stream(&self) -> Arc<UnixStream> {
         Arc::clone(self.frames.stream())
     }
 
     fn introduce(&mut self, key: &KeyName) -> Result<u64, HsmError> {
-        if !self.known.contains(&key.number) {
-            let ask = Ask::Know {
-                number: key.number,
-                uri: key.uri.to_string(),
-                spki: key.spki.clone(),
-            };
-            match self.ask(&ask)? {
-                Reply::Known => self.known.push(key.number),
+        self.introduce_once(key.number, || Ask::Know {
+            number: key.number,
+            uri: key.uri.to_string(),
+            spki: key.spki.clone(),
+        })
+    }
+
+    fn introduce_secret(&mut self, secret: &SecretName) -> Result<u64, HsmError> {
+        self.introduce_once(secret.number, || Ask::KnowSecret {
+            number: secret.number,
+            uri: secret.uri.to_string(),
+            check: secret.check,
+        })
+    }
+
+    fn introduce_once(&mut self, number: u64, ask: impl FnOnce() -> Ask) -> Result<u64, HsmError> {
+        if !self.known.contains(&number) {
+            match self.ask(&ask())? {
+                Reply::Known => self.known.push(number),
                 other => return Err(unexpected(&other)),
             }
         }
-        Ok(key.number)
+        Ok(number)
     }
 
     fn ask(&mut self, ask: &Ask) -> Result<Reply, HsmError> {
@@ -287,6 +324,9 @@ fn unexpected(reply: &Reply) -> HsmError {
         Reply::Chain(_) => "chain",
         Reply::Known => "known",
         Reply::Signature(_) => "signature",
+        Reply::FoundSecret(_) => "found secret",
+        Reply::Derived(_) => "derived",
+        Reply::Generation(_) => "generation",
         Reply::Failed { .. } => "failed",
     };
     HsmError::SignerLost {

@@ -20,7 +20,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::protocol::{Ask, Frames, Reply};
 use super::remote::{Remote, Spawner};
 use crate::error::HsmError;
-use crate::link::{KeyName, Link, Session, SignRequest};
+use crate::link::{DeriveRequest, KeyName, Link, SecretName, Session, SignRequest};
 use crate::settings::TokenSettings;
 use crate::token::local;
 use crate::uri::Pkcs11Uri;
@@ -153,9 +153,9 @@ fn serve_connection(link: &Link, stream: UnixStream) -> io::Result<()> {
         Err(error) => return frames.send(&Reply::failed(&error)),
     };
     frames.send(&Reply::Opened)?;
-    let mut keys = HashMap::new();
+    let mut known = Known::default();
     while let Some(ask) = frames.receive()? {
-        match answer(&mut session, &mut keys, ask) {
+        match answer(&mut session, &mut known, ask) {
             Ok(reply) => frames.send(&reply)?,
             // A session that returned an error is never used again.
             Err(error) => return frames.send(&Reply::failed(&error)),
@@ -164,48 +164,77 @@ fn serve_connection(link: &Link, stream: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(
-    session: &mut Session,
-    keys: &mut HashMap<u64, Arc<KeyName>>,
-    ask: Ask,
-) -> Result<Reply, HsmError> {
-    let uri = |text: String| text.parse::<Pkcs11Uri>().map_err(HsmError::from);
+/// What a gateway has introduced on its connection, by number.
+#[derive(Default)]
+struct Known {
+    keys: HashMap<u64, Arc<KeyName>>,
+    secrets: HashMap<u64, Arc<SecretName>>,
+}
+
+fn uri(text: &str) -> Result<Pkcs11Uri, HsmError> {
+    text.parse().map_err(HsmError::from)
+}
+
+fn not_introduced(what: &str) -> HsmError {
+    HsmError::Interface(format!("a {what} that was not introduced"))
+}
+
+fn answer(session: &mut Session, known: &mut Known, ask: Ask) -> Result<Reply, HsmError> {
     match ask {
         Ask::Describe => session.describe().map(Reply::Described),
-        Ask::Find(text) => uri(text)
+        Ask::Find(text) => uri(&text)
             .and_then(|uri| session.find(&uri))
             .map(Reply::Found),
         Ask::List => session.list().map(Reply::Keys),
-        Ask::Chain(text) => uri(text)
+        Ask::Chain(text) => uri(&text)
             .and_then(|uri| session.chain(&uri))
             .map(|chain| Reply::Chain(chain.into_iter().map(|one| one.to_vec()).collect())),
         Ask::Know {
             number,
             uri: text,
             spki,
-        } => uri(text).map(|uri| {
-            keys.insert(number, Arc::new(KeyName { number, uri, spki }));
+        } => uri(&text).map(|uri| {
+            known
+                .keys
+                .insert(number, Arc::new(KeyName { number, uri, spki }));
             Reply::Known
         }),
         Ask::Sign {
             number,
             mechanism,
             data,
-        } => match keys.get(&number) {
-            Some(key) => {
-                let key = Arc::clone(key);
-                session
-                    .sign(&SignRequest {
-                        key,
-                        mechanism,
-                        data,
-                    })
-                    .map(Reply::Signature)
-            }
-            None => Err(HsmError::Interface(
-                "a key that was not introduced".to_owned(),
-            )),
-        },
+        } => {
+            let key = known.keys.get(&number);
+            let key = Arc::clone(key.ok_or_else(|| not_introduced("key"))?);
+            let request = SignRequest {
+                key,
+                mechanism,
+                data,
+            };
+            session.sign(&request).map(Reply::Signature)
+        }
+        Ask::FindSecret(text) => uri(&text)
+            .and_then(|uri| session.find_secret(&uri))
+            .map(Reply::FoundSecret),
+        Ask::KnowSecret {
+            number,
+            uri: text,
+            check,
+        } => uri(&text).map(|uri| {
+            let secret = SecretName { number, uri, check };
+            known.secrets.insert(number, Arc::new(secret));
+            Reply::Known
+        }),
+        Ask::Derive { number, context } => {
+            let secret = known.secrets.get(&number);
+            let secret = Arc::clone(secret.ok_or_else(|| not_introduced("secret"))?);
+            session
+                .derive(&DeriveRequest { secret, context })
+                .map(Reply::Derived)
+        }
+        Ask::Generation(text) => uri(&text)
+            .and_then(|uri| session.generation(&uri))
+            .map(Reply::Generation),
         Ask::Restart => die(),
     }
 }

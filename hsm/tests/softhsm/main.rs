@@ -20,5 +20,6 @@ mod keys;
 mod login;
 mod outage;
 mod rehearsal;
+mod secrets;
 mod steps;
 mod tools;

@@ -35,6 +35,8 @@ pub(crate) struct Client {
     /// PKCS#8 PEM.
     key: Option<String>,
     config: OnceLock<Arc<ClientConfig>>,
+    /// Sends what it writes first with its first flight, where its session allows that.
+    early_data: bool,
 }
 
 /// Why there was no connection, or no answer.
@@ -67,7 +69,14 @@ impl Client {
             chain: Vec::new(),
             key: None,
             config: OnceLock::new(),
+            early_data: false,
         }
+    }
+
+    /// Sends early data (0-RTT) where it can.
+    pub(crate) fn early_data(mut self) -> Self {
+        self.early_data = true;
+        self.changed()
     }
 
     /// Offers TLS 1.2 only.
@@ -171,7 +180,7 @@ impl Client {
             None => ServerName::from(address.ip()),
         };
         let config = self.config.get_or_init(|| Arc::new(self.configure()));
-        let connector = TlsConnector::from(Arc::clone(config));
+        let connector = TlsConnector::from(Arc::clone(config)).early_data(self.early_data);
         within("a handshake", connector.connect(name, tcp))
             .await
             .map_err(|error| Refused::new(&error, port))
@@ -218,6 +227,7 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols.clone_from(&self.alpn);
+        config.enable_early_data = self.early_data;
         config
     }
 }

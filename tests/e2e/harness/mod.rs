@@ -14,6 +14,7 @@ mod logs;
 mod outage;
 mod process;
 mod raw;
+pub(crate) mod redis;
 mod responder;
 mod site;
 mod token;

@@ -36,6 +36,7 @@ pub(crate) struct Redis {
     arguments: Vec<String>,
     pub(crate) port: u16,
     tls: bool,
+    password: Option<String>,
     child: Child,
 }
 
@@ -81,6 +82,9 @@ impl Redis {
         let mut started = Self {
             child: spawn(&arguments),
             tls: lines.iter().any(|line| line.starts_with("tls-port")),
+            password: lines
+                .iter()
+                .find_map(|line| line.strip_prefix("requirepass ").map(str::to_owned)),
             folder,
             arguments,
             port,
@@ -121,7 +125,10 @@ impl Redis {
 
     /// What `redis-cli` says.
     pub(crate) fn cli(&self, words: &[&str]) -> String {
-        cli(&[&["-p", &self.port.to_string()], words].concat())
+        let port = self.port.to_string();
+        let login = self.password.as_deref();
+        let login = login.map_or(Vec::new(), |word| vec!["--no-auth-warning", "-a", word]);
+        cli(&[&["-p", &port], login.as_slice(), words].concat())
     }
 
     async fn listens(&mut self) {
@@ -235,22 +242,35 @@ impl Watched {
     /// The name of the master.
     pub(crate) const NAME: &str = "tickets";
 
-    /// Starts them, and waits until the Sentinel knows the replica.
-    pub(crate) async fn start(folder: &Path) -> Self {
-        let master = Redis::start(folder, &[]).await;
+    /// Starts them, and waits until the Sentinel knows the replica. A password is one for all of them.
+    pub(crate) async fn start(folder: &Path, password: Option<&str>) -> Self {
+        let name = Self::NAME;
+        let login = |keys: [&str; 2]| -> Vec<String> {
+            let lines = keys
+                .iter()
+                .map(|key| password.map(|word| format!("{key} {word}")));
+            lines.flatten().collect()
+        };
+        let logins = login(["requirepass", "masterauth"]);
+        let mut lines: Vec<&str> = logins.iter().map(String::as_str).collect();
+        let master = Redis::start(folder, &lines).await;
         let of = format!("replicaof 127.0.0.1 {}", master.port);
-        let replica = Redis::start(folder, &[&of, "repl-diskless-sync-delay 0"]).await;
+        lines.extend([of.as_str(), "repl-diskless-sync-delay 0"]);
+        let replica = Redis::start(folder, &lines).await;
         until("a replica in sync", async || {
             let synced = replica.cli(&["info", "replication"]);
             synced.contains("master_link_status:up").then_some(())
         })
         .await;
-        let name = Self::NAME;
-        let lines = [
+        let mut lines = vec![
             format!("sentinel monitor {name} 127.0.0.1 {} 1", master.port),
             format!("sentinel down-after-milliseconds {name} 300"),
             format!("sentinel failover-timeout {name} 2000"),
         ];
+        lines.extend(login([
+            "requirepass",
+            &format!("sentinel auth-pass {name}"),
+        ]));
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let sentinel = Redis::start(folder, &lines).await;
         // What it knows of a replica it looks at every ten seconds, so it is asked only whether it knows one.

@@ -78,6 +78,14 @@ impl Site {
         self
     }
 
+    /// Safe requests under `path` go to `echo` also as early data.
+    pub(crate) fn early(mut self, path: &str) -> Self {
+        let route =
+            format!("[[site.route]]\npath = '{path}'\nupstream = 'echo'\nearly_data = true\n");
+        self.tables.push_str(&route);
+        self
+    }
+
     /// More keys of `[[site]]`, such as `tls = { versions = ["1.3"] }`.
     pub(crate) fn line(mut self, toml: &str) -> Self {
         self.lines.push_str(toml);

@@ -13,13 +13,16 @@ use super::process::SHIM;
 /// Label of the token.
 pub(crate) const LABEL: &str = "e2e";
 
+/// Label of the secret that ticket keys can be derived from.
+pub(crate) const ROOT: &str = "ticket-root";
+
 const SOFTHSM: [&str; 3] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib64/pkcs11/libsofthsm2.so",
     "/usr/local/lib/softhsm/libsofthsm2.so",
 ];
 
-/// A token with one key of each [`KeyKind`], labelled with the kind's name.
+/// A token with one key of each [`KeyKind`], labelled with the kind's name, and a secret [`ROOT`].
 #[derive(Debug)]
 pub(crate) struct Token {
     folder: PathBuf,
@@ -93,6 +96,9 @@ impl Token {
             let pem = fs::read_to_string(token.folder.join(format!("{name}.pem"))).unwrap();
             token.public_keys.push(public_key_of(&pem).unwrap());
         }
+        token.hsm(&format!(
+            "keygen --token {LABEL} --kind secret --label {ROOT}"
+        ));
         token
     }
 

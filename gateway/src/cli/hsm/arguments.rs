@@ -72,6 +72,8 @@ pub(super) enum Kind {
     Ed25519,
     /// A key that wraps other keys (`wrap`), and does nothing else.
     Aes256,
+    /// A secret to derive ticket keys from (`tickets.keys`), and nothing else.
+    Secret,
 }
 
 /// `CKA_ID`.
@@ -190,7 +192,7 @@ impl Chosen {
 }
 
 impl Kind {
-    /// The kind of a key pair; `None` for a key that wraps.
+    /// The kind of a key pair; `None` for a key that wraps and for a secret.
     pub(super) fn pair(self) -> Option<KeyKind> {
         match self {
             Kind::P256 => Some(KeyKind::EcdsaP256),
@@ -200,7 +202,7 @@ impl Kind {
             Kind::Rsa3072 => Some(KeyKind::Rsa { bits: 3072 }),
             Kind::Rsa4096 => Some(KeyKind::Rsa { bits: 4096 }),
             Kind::Ed25519 => Some(KeyKind::Ed25519),
-            Kind::Aes256 => None,
+            Kind::Aes256 | Kind::Secret => None,
         }
     }
 }

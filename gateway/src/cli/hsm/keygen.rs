@@ -1,12 +1,12 @@
 //! `keygen`: keys that are born in the token.
 
 use clap::Args;
-use portcullis_hsm::KeyKind;
-use portcullis_hsm::generate::{keygen, keygen_extractable, keygen_wrapping};
+use portcullis_hsm::generate::{keygen, keygen_extractable, keygen_wrapping, secret};
+use portcullis_hsm::{KeyKind, Token};
 use serde_json::json;
 
 use super::Report;
-use super::arguments::{Chosen, Id, Kind, TokenArgs, hex, quote};
+use super::arguments::{Chosen, Id, Kind, TokenArgs, hex, quote, toml_text};
 use super::describe::{key_json, key_text};
 use super::exit::Refusal;
 
@@ -32,12 +32,16 @@ pub(super) struct Keygen {
 
 impl Keygen {
     pub(super) fn run(self) -> anyhow::Result<Report> {
-        if self.extractable && self.kind == Kind::Aes256 {
-            let text = "a wrapping key does not leave its token: leave --extractable out";
+        if self.extractable && self.kind.pair().is_none() {
+            let text =
+                "a wrapping key or a secret does not leave its token: leave --extractable out";
             return Err(Refusal::Usage(text.to_owned()).into());
         }
         let (token, chosen) = self.token.open(None)?;
         let id = self.id.as_ref().map(|id| &id.0[..]);
+        if self.kind == Kind::Secret {
+            return self.secret(&token);
+        }
         let Some(kind) = self.kind.pair() else {
             let uri = keygen_wrapping(&token, &self.label, id)?;
             let value = json!({ "wrapping_key": uri.to_string() });
@@ -64,6 +68,17 @@ impl Keygen {
         } else {
             report
         })
+    }
+}
+
+impl Keygen {
+    fn secret(&self, token: &Token) -> anyhow::Result<Report> {
+        let made = secret(token, &self.label, self.id.as_ref().map(|id| &id.0[..]))?;
+        let uri = &made.info().uri;
+        let value = json!({ "secret": uri, "provenance": made.info().provenance.to_string() });
+        let text = format!("{uri}\n    secret, {}", made.info().provenance);
+        let keys = toml_text(uri);
+        Ok(Report::new(text, value).next(format!("[tickets] keys = {{ hsm = {keys} }}")))
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Args;
-use portcullis_hsm::generate::{Inventory, SlotChoice, init_token, inventory};
+use portcullis_hsm::generate::{Inventory, SlotChoice, StoredSecret, init_token, inventory};
 use portcullis_hsm::{TokenInfo, tokens};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Report;
 use super::arguments::{ModuleArgs, PinArgs, TokenArgs, common, pin_source, quote};
@@ -80,6 +80,7 @@ impl List {
             "unusable": unusable,
             "certificates": certificates,
             "wrapping_keys": wrapping,
+            "secrets": found.secrets.iter().map(secret_json).collect::<Vec<_>>(),
         });
         let report = Report::new(text(token.info(), &found), value);
         let arguments = chosen.arguments();
@@ -116,7 +117,27 @@ fn text(token: &TokenInfo, found: &Inventory) -> String {
     for uri in &found.wrapping_keys {
         let _ = writeln!(text, "{uri}\n    secret key, for wrap and unwrap");
     }
+    for secret in &found.secrets {
+        let (uri, kept) = (&secret.uri, secret.generation);
+        let _ = match &secret.unfit {
+            Some(reason) => writeln!(text, "{uri}\n    secret, cannot derive: {reason}"),
+            None => writeln!(
+                text,
+                "{uri}\n    secret, generation {} (accepted from {})",
+                kept.current, kept.floor
+            ),
+        };
+    }
     text
+}
+
+fn secret_json(secret: &StoredSecret) -> Value {
+    json!({
+        "uri": secret.uri.to_string(),
+        "generation": secret.generation.current,
+        "accepted_from": secret.generation.floor,
+        "unfit": secret.unfit,
+    })
 }
 
 fn list_tokens(module: &Path, found: &[TokenInfo]) -> Report {

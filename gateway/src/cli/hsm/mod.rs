@@ -50,7 +50,7 @@ enum HsmCommand {
     List(list::List),
     /// Make a token on a free slot: set its label, its security officer PIN and its user PIN.
     Init(list::Init),
-    /// Make a key pair that cannot leave the token; or a key that wraps others.
+    /// Make a key pair that cannot leave the token; or a key that wraps others, or a secret for ticket keys.
     Keygen(keygen::Keygen),
     /// Write a certificate signing request for a key.
     Csr(certify::Csr),
@@ -58,7 +58,7 @@ enum HsmCommand {
     Selfsign(certify::Selfsign),
     /// Put a private key, a certificate chain, or both into the token.
     Import(import::Import),
-    /// Remove a key with its public key and certificates; or one certificate, or one wrapping key.
+    /// Remove a key with its public key and certificates; or one certificate, wrapping key or secret.
     Delete(import::Delete),
     /// Write an extractable key to a file, encrypted under a wrapping key of the token.
     Wrap(backup::Wrap),
@@ -198,6 +198,7 @@ mod tests {
             "import --replace",
             "wrap --key pkcs11:object=x",
             "keygen --label x --kind aes512",
+            "keygen --label x --kind secrets",
             "check --output xml",
         ] {
             assert!(line(words).is_err(), "{words}");

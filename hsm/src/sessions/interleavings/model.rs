@@ -13,7 +13,7 @@ use super::super::mode::TokenState;
 use super::super::queue::{Bounds, Next, Queue, Receipt, State, Work};
 use super::super::ticket::{Answer, Pending};
 use crate::error::HsmError;
-use crate::link::{KeyName, SignRequest};
+use crate::link::{KeyName, Request, SignRequest};
 use crate::sign::Mechanism;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::uri::Pkcs11Uri;
@@ -178,8 +178,10 @@ impl Model {
                     }
                     Err(error) => self.queue.open_failed(&error),
                 },
-                Next::Work(Work::Task(_), ..) => unreachable!("the model has no tasks"),
-                Next::Work(Work::Sign(request), receipt, began) => {
+                Next::Work(Work::Task(_) | Work::Make(Request::Derive(_)), ..) => {
+                    unreachable!("the model only signs")
+                }
+                Next::Work(Work::Make(Request::Sign(request)), receipt, began) => {
                     let given_up = self.sign((&request, &receipt), began, &mut session);
                     if given_up {
                         assert!(
@@ -270,7 +272,7 @@ pub(super) fn lost() -> HsmError {
 
 /// A job is its number, and so is its answer.
 pub(super) fn work(job: u8) -> Work {
-    Work::Sign(SignRequest {
+    Work::Make(Request::Sign(SignRequest {
         key: Arc::new(KeyName {
             number: 0,
             uri: Pkcs11Uri::default(),
@@ -278,5 +280,5 @@ pub(super) fn work(job: u8) -> Work {
         }),
         mechanism: Mechanism::Ecdsa,
         data: vec![job],
-    })
+    }))
 }
