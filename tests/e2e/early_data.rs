@@ -24,19 +24,30 @@ async fn gateway(echo: &Echo, mode: &str) -> Gateway {
 }
 
 fn request(method: &str, path: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
 }
 
 /// Comes once, so that there is a session; the next connection sends its request early.
 async fn meet(client: &Client, address: SocketAddr) {
     let mut first = RawTls::connect(client, address).await.unwrap();
     first.write(request("GET", "/")).await.unwrap();
-    assert!(first.read_to_end().await.unwrap().starts_with("HTTP/1.1 200"));
+    assert!(
+        first
+            .read_to_end()
+            .await
+            .unwrap()
+            .starts_with("HTTP/1.1 200")
+    );
 }
 
 /// Sends one request with the first flight. What was answered, and whether it went early.
 async fn early(client: &Client, address: SocketAddr, request: &str) -> (String, bool) {
-    let mut stream = RawTls::connect(client, address).await.unwrap().into_stream();
+    let mut stream = RawTls::connect(client, address)
+        .await
+        .unwrap()
+        .into_stream();
     let exchange = async {
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
@@ -59,7 +70,10 @@ async fn what_is_not_safe_or_not_opted_in_is_too_early_and_never_reaches_the_ups
         let before = echo.record().request_count();
         let (answer, accepted) = early(&client, gateway.address(), &request(method, path)).await;
         assert!(accepted, "{method} {path}");
-        assert!(answer.starts_with("HTTP/1.1 425 "), "{method} {path}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 425 "),
+            "{method} {path}: {answer}"
+        );
         assert_eq!(echo.record().request_count(), before, "{method} {path}");
         gateway.wait_for_refusal("TOO_EARLY").await;
     }
@@ -147,6 +161,8 @@ async fn a_recorded_first_flight_is_not_served_again() {
         let _ = within("the end of a replay", replay.read_to_end(&mut answer)).await;
     }
     let seen = echo.record().requests();
-    let served = seen.iter().filter(|seen| format!("{seen:?}").contains("/early/once"));
+    let served = seen
+        .iter()
+        .filter(|seen| format!("{seen:?}").contains("/early/once"));
     assert_eq!(served.count(), 1);
 }

@@ -2,8 +2,10 @@
 
 use portcullis_bench::echo::Echo;
 use serde_json::Value;
+use tokio::process::Command;
 
-use crate::harness::{Client, Gateway};
+use crate::harness::tools::{Said, run};
+use crate::harness::{Client, Gateway, SHIM, Token, until};
 
 async fn gateway(echo: &Echo, mode: &str) -> Gateway {
     Gateway::builder()
@@ -105,4 +107,68 @@ async fn kept_sessions_are_counted_until_they_are_used_or_revoked() {
         gateway.metric("portcullis_sessions_evicted_total").await,
         0.0
     );
+}
+
+/// `portcullis tickets ...` as an operator does it beside the gateway: with its configuration, and its token.
+async fn operator(gateway: &Gateway, words: &[&str]) -> Said {
+    let mut command = Command::new(SHIM);
+    command.arg("tickets").args(words);
+    command.args(["--config", "portcullis.toml"]);
+    command.env("SOFTHSM2_CONF", Token::shared().conf());
+    command.current_dir(gateway.folder());
+    run(command, "").await
+}
+
+#[tokio::test]
+async fn a_generation_that_is_raised_in_the_token_reaches_the_whole_fleet() {
+    let echo = Echo::start().await.unwrap();
+    Token::shared().hsm("keygen --token e2e --kind secret --label raised");
+    let fleet = || {
+        Gateway::builder()
+            .token(Token::shared())
+            .upstream(&echo)
+            .allow("anyone")
+            .extra_toml("[tickets]\nkeys = { hsm = 'pkcs11:token=e2e;object=raised' }\n")
+            .spawn()
+    };
+    let (here, there) = (fleet().await, fleet().await);
+    let (sealed, kept) = (Client::new().tls13(), Client::new().tls12());
+    assert!(!resumes(&here, &sealed, "/sealed").await);
+    assert!(!resumes(&there, &kept, "/kept").await);
+
+    let said = operator(&here, &["rotate"]).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(said.stdout.contains("generation 1"), "{said:?}");
+    let name = status(&here).await["seals"]["name"].to_string();
+    assert!(name.contains("generation 1"), "{name}");
+    assert!(resumes(&there, &sealed, "/sealed/rotated").await);
+    assert!(resumes(&there, &kept, "/kept/rotated").await);
+
+    let said = operator(&here, &["rotate", "--revoke"]).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(!resumes(&here, &sealed, "/sealed/revoked").await);
+    let reached = async || (status(&there).await["accepted_from"] == 2).then_some(());
+    until("the other gateway looks at its token", reached).await;
+    assert!(!resumes(&there, &kept, "/kept/revoked").await);
+    // What the first one gave out since then counts everywhere.
+    assert!(resumes(&there, &sealed, "/sealed/again").await);
+}
+
+#[tokio::test]
+async fn a_rotation_that_names_only_a_socket_does_not_pass_over_the_token() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::builder()
+        .token(Token::shared())
+        .upstream(&echo)
+        .allow("anyone")
+        .extra_toml("[tickets]\nkeys = { hsm = 'pkcs11:token=e2e;object=ticket-root' }\n")
+        .spawn()
+        .await;
+    let mut command = Command::new(SHIM);
+    command.args(["tickets", "rotate", "--socket", "admin.sock"]);
+    command.args(["--config", "none.toml"]);
+    command.current_dir(gateway.folder());
+    let said = run(command, "").await;
+    assert_eq!(said.status.code(), Some(3), "{said:?}");
+    assert_eq!(status(&gateway).await["generation"], 0);
 }

@@ -1,5 +1,7 @@
 //! `portcullis tickets`: the keys of session tickets, of a running gateway and of its fleet.
 
+mod rotate;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write as _};
@@ -7,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use portcullis_hsm::generate::Raise;
 use serde_json::Value;
 
 use super::socket::Socket;
@@ -48,14 +51,11 @@ impl TicketsCommand {
                 Err(exit) => exit,
             },
             Self::Rotate { revoke, socket } => {
-                let word = match revoke {
-                    true => "tickets rotate --revoke",
-                    false => "tickets rotate",
+                let raise = match revoke {
+                    true => Raise::Revoke,
+                    false => Raise::Rotate,
                 };
-                match socket.call(word) {
-                    Ok(said) => say(said),
-                    Err(exit) => exit,
-                }
+                rotate::rotate(raise, socket)
             }
             Self::GenerateKey { file } => generate_key(&file),
         }
