@@ -25,6 +25,8 @@ const ID: usize = 32;
 pub(super) struct Stored {
     /// What it is bound to.
     pub(super) binding: Binding,
+    /// [`crate::ticket_keys::TicketKeys::era`] when its handshake began.
+    pub(super) era: u64,
     /// Seconds since the Unix epoch after which it is worth nothing.
     pub(super) until: i64,
     /// As it would be sealed.
@@ -34,11 +36,16 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn new(binding: Binding, until: i64, state: Zeroizing<Vec<u8>>) -> Self {
+    pub(super) fn new(
+        (binding, era): (Binding, u64),
+        until: i64,
+        state: Zeroizing<Vec<u8>>,
+    ) -> Self {
         // A copy of the right size: the vector has room to spare.
         let state = Zeroizing::new(Box::from(state.as_slice()));
         Self {
             binding,
+            era,
             until,
             state,
             weight: 0,
@@ -203,7 +210,7 @@ mod tests {
     }
 
     fn stored(len: usize, until: i64) -> Stored {
-        Stored::new([0; 32], until, Zeroizing::new(vec![1; len]))
+        Stored::new(([0; 32], 0), until, Zeroizing::new(vec![1; len]))
     }
 
     #[test]
