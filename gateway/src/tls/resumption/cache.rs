@@ -22,7 +22,7 @@ const ENTRY: u64 = 208;
 const ID: usize = 32;
 
 /// A session that is kept.
-pub(super) struct Stored {
+pub struct Stored {
     /// What it is bound to.
     pub(super) binding: Binding,
     /// [`crate::ticket_keys::TicketKeys::era`] when its handshake began.
@@ -36,11 +36,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn new(
-        (binding, era): (Binding, u64),
-        until: i64,
-        state: Zeroizing<Vec<u8>>,
-    ) -> Self {
+    /// A session to be kept until `until`, seconds since the Unix epoch.
+    pub fn new((binding, era): (Binding, u64), until: i64, state: Zeroizing<Vec<u8>>) -> Self {
         // A copy of the right size: the vector has room to spare.
         let state = Zeroizing::new(Box::from(state.as_slice()));
         Self {
@@ -153,7 +150,8 @@ impl SessionCache {
         }
     }
 
-    pub(super) fn put(&self, id: &[u8], mut stored: Stored) -> bool {
+    /// Keeps a session under an id of 32 bytes; others are not kept.
+    pub fn put(&self, id: &[u8], mut stored: Stored) -> bool {
         let Some(id) = Id::of(id) else { return false };
         let bytes = ENTRY + stored.state.len() as u64;
         stored.weight = bytes.max(self.least.load(Ordering::Relaxed));
@@ -162,7 +160,8 @@ impl SessionCache {
         true
     }
 
-    pub(super) fn get(&self, id: &[u8]) -> Option<Arc<Stored>> {
+    /// A session that is kept.
+    pub fn get(&self, id: &[u8]) -> Option<Arc<Stored>> {
         let found = Id::of(id).and_then(|id| self.sessions.get(&id));
         let counter = if found.is_some() {
             &self.hits
@@ -191,6 +190,14 @@ impl SessionCache {
 
 fn least(entries: usize, bytes: u64) -> u64 {
     bytes / (entries.max(1) as u64)
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for SessionCache {

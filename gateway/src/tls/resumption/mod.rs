@@ -28,7 +28,7 @@ use crate::fleet::Store;
 use crate::ticket_keys::{Binding, OpenError, TicketKeys, Versions};
 use crate::trust::{Demand, Forgotten, Met, Proof, Shown};
 
-pub use cache::{SessionCache, SessionStats};
+pub use cache::{SessionCache, SessionStats, Stored};
 pub(super) use shared::Fetched;
 use stats::EarlyOutcome;
 pub use stats::{Declined, NotIssued, ResumptionStats};
