@@ -45,6 +45,7 @@ mod roles_of_subjects;
 mod rollout;
 mod server_names;
 mod standing_requests;
+mod ticket_keys;
 mod ticket_keys_hsm;
 mod tls_policy;
 mod trust_bundles;

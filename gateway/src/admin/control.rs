@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::probes::State;
-use super::{Command, requests};
+use super::{Command, requests, tickets};
 
 /// Bytes of a request line, which may hold a chain of certificates, and of an answer, which may list clients.
 const MAX_LINE: u64 = 256 * 1024;
@@ -121,6 +121,9 @@ async fn run(
     state: &State,
 ) -> Result<String, String> {
     let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
+    if word == "tickets" {
+        return tickets::answer(argument, state).await;
+    }
     if word != "reload" {
         return requests::answer(word, argument, state);
     }

@@ -8,6 +8,7 @@ mod hsm;
 mod probes;
 mod requests;
 mod text;
+mod tickets;
 mod trust;
 
 pub use control::{ControlError, call, listen as listen_control};

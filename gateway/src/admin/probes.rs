@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::text::{gauge, label};
-use super::{hsm, trust};
+use super::{hsm, tickets, trust};
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -211,6 +211,7 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         &state.shared.inventory,
         unix_seconds(),
     )?;
+    tickets::encode(out, &snapshot.resumption)?;
     hsm::encode(out, &snapshot.tokens)
 }
 

@@ -7,4 +7,4 @@ pub use load::{
     CertificateError, ProvenCertificate, check_chain, load_certificate, load_intermediates,
     load_key, load_trust,
 };
-pub use tokens::{Tokens, prepare_state_dir, state_dir};
+pub use tokens::{Tokens, open_alone, prepare_state_dir, state_dir};

@@ -1,5 +1,6 @@
 //! The tokens and groups of a configuration, open, and where a key is looked for.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use portcullis_config::{
@@ -179,6 +180,20 @@ impl Holder<'_> {
             Holder::Group(group) => group.chain(uri),
         }
     }
+}
+
+/// Opens a token for one command, in this process and with one session.
+///
+/// # Errors
+/// As [`Token::open`]. A token behind a signer is not opened: its PIN is the signer's.
+pub fn open_alone(hsm: &Hsm, state_dir: &Path) -> Result<Token, HsmError> {
+    let mut settings = token_settings(hsm, state_dir);
+    if let Isolation::Process { .. } = settings.isolation {
+        settings.isolation = Isolation::None;
+    }
+    settings.sessions = portcullis_hsm::Sessions::Count(NonZeroUsize::MIN);
+    settings.idle_check = None;
+    Token::open(settings)
 }
 
 /// The folder for what outlives the process: the configured one, systemd's (`StateDirectory=`), or the

@@ -13,6 +13,7 @@ mod import;
 mod policy;
 mod run;
 mod socket;
+mod tickets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,9 @@ enum Command {
     /// Turn clients away at once, or let them in again.
     #[command(subcommand)]
     Deny(deny::DenyCommand),
+    /// The keys of session tickets: how they are, another one, a file of them.
+    #[command(subcommand)]
+    Tickets(tickets::TicketsCommand),
     /// Show the effective configuration or its JSON Schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Clients(report) => report.clients(),
         Command::Rollout(report) => report.rollout(),
         Command::Deny(command) => command.run(),
+        Command::Tickets(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Explain(explain) => explain.run(),

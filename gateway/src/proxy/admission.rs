@@ -77,8 +77,7 @@ pub(super) fn admit<'a>(
         CanonicalPath::parse(parts.uri.path()).map_err(|_| refused(Reason::PathAmbiguous))?;
     let found = site.routes.find(&path);
     let early = client.is_replayable();
-    let bare = matches!(body, RequestBody::Empty);
-    if early && !(may_be_replayed(found.as_ref(), parts) && bare) {
+    if early && !may_be_replayed(found.as_ref(), (parts, body)) {
         return Err(refused(Reason::TooEarly));
     }
     let demand = found.map_or(0, |found| found.demand);
@@ -117,8 +116,9 @@ pub(super) fn admit<'a>(
 }
 
 /// Whether it does no harm if somebody else sends a request again (RFC 8470, section 4).
-fn may_be_replayed(found: Option<&Found<'_>>, parts: &Parts) -> bool {
-    found.is_some_and(|found| found.early_data) && parts.method.is_safe()
+fn may_be_replayed(found: Option<&Found<'_>>, (parts, body): (&Parts, &RequestBody)) -> bool {
+    let opted_in = found.is_some_and(|found| found.early_data);
+    opted_in && parts.method.is_safe() && matches!(body, RequestBody::Empty)
 }
 
 /// Waits for the OCSP answers that a request wants. What changed meanwhile counts: the view is the one of afterwards.

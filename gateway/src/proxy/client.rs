@@ -122,6 +122,13 @@ impl Client {
         early.is_some_and(EarlyData::is_replayable)
     }
 
+    /// Every request that was read so far has been answered, and nothing of another one was read.
+    pub(super) fn all_acted_upon(&self) {
+        if let Some(early) = &self.early_data {
+            early.all_acted_upon();
+        }
+    }
+
     /// A clock for an answer whose reader may stall; it is looked at until it is dropped.
     pub(super) fn send_clock(&self) -> Rc<SendClock> {
         let clock = Rc::new(SendClock(Cell::new(None)));

@@ -138,6 +138,9 @@ where
                     Err(error) => return Poll::Ready(Next::Refused(error)),
                 };
             }
+            if io.read.is_empty() {
+                client.all_acted_upon();
+            }
             match io.poll_read_head(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Next::Closed),
                 Poll::Ready(Ok(_)) => continue,

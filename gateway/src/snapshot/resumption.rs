@@ -33,12 +33,11 @@ impl Resumption {
         let old = old.map(|old| &old.resumption);
         let keys = match old.filter(|old| old.made_of == made_of) {
             Some(old) => Arc::clone(&old.resources.keys),
-            None => Arc::new(TicketKeys::new(source(
-                config,
-                setup,
-                (tokens, stores),
-                old,
-            )?)),
+            None => {
+                let source = source(config, setup, (tokens, stores), old)?;
+                let before = old.map(|old| &*old.resources.keys);
+                Arc::new(TicketKeys::after(source, before))
+            }
         };
         Ok(Self {
             resources: Resources {

@@ -17,6 +17,7 @@ mod scope;
 mod wrap;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ const ORDER_LIMIT: Duration = Duration::from_secs(30);
 pub struct TicketKeys {
     ring: ArcSwap<KeyRing>,
     status: Mutex<Status>,
+    /// Counts revocations.
+    era: AtomicU64,
     orders: mpsc::Sender<Order>,
     /// Taken by the task that keeps the ring fresh.
     begun: Mutex<Option<(Source, mpsc::Receiver<Order>)>>,
@@ -108,10 +111,16 @@ impl fmt::Debug for TicketKeys {
 impl TicketKeys {
     /// Keys that a source will bring: see [`Self::begin`].
     pub fn new(source: Source) -> Self {
+        Self::after(source, None)
+    }
+
+    /// The same, in place of the keys of `old`.
+    pub fn after(source: Source, old: Option<&Self>) -> Self {
         let (orders, receiver) = mpsc::channel(ORDERS);
         Self {
             ring: ArcSwap::default(),
             status: Mutex::default(),
+            era: AtomicU64::new(old.map_or(0, Self::era)),
             orders,
             begun: Mutex::new(Some((source, receiver))),
         }
@@ -143,6 +152,12 @@ impl TicketKeys {
         self.ring.load()
     }
 
+    /// Changes with each revocation, wherever in the fleet it was ordered: no session from before it counts any more,
+    /// whether it is sealed or kept.
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
     /// How the source is.
     pub fn status(&self) -> Status {
         self.status
@@ -171,7 +186,13 @@ impl TicketKeys {
 
     fn adopt(&self, look: Look) {
         if let Some(ring) = look.ring {
-            self.ring.store(Arc::new(ring));
+            let ring = Arc::new(ring);
+            let before = self.ring.swap(Arc::clone(&ring));
+            // A key is in the ring for as long as it may have sealed tickets, unless they are not to count.
+            let opens = |key: &Arc<TicketKey>| ring.opens().iter().any(|it| it.id() == key.id());
+            if before.seals().is_some_and(|key| !opens(key)) {
+                self.era.fetch_add(1, Ordering::Release);
+            }
         }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         match (&status.error, &look.status.error) {

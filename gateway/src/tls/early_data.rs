@@ -14,12 +14,23 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Whether what is read from a stream, and acted upon now, may be a replay.
 #[derive(Debug, Clone)]
-pub struct EarlyData(Rc<Cell<bool>>);
+pub struct EarlyData(Rc<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    replayable: Cell<bool>,
+    acted_upon: Cell<bool>,
+}
 
 impl EarlyData {
     /// Whether the handshake was still open when the last bytes were read.
     pub fn is_replayable(&self) -> bool {
-        self.0.get()
+        self.0.replayable.get()
+    }
+
+    /// Everything that was read so far was acted upon: what comes after the handshake is not mixed with it.
+    pub fn all_acted_upon(&self) {
+        self.0.acted_upon.set(true);
     }
 }
 
@@ -37,7 +48,10 @@ pub(super) struct Early {
 impl Early {
     pub(super) fn new(handshake_by: Instant) -> Self {
         Self {
-            handle: EarlyData(Rc::new(Cell::new(true))),
+            handle: EarlyData(Rc::new(Marks {
+                replayable: Cell::new(true),
+                acted_upon: Cell::new(false),
+            })),
             deadline: Box::pin(sleep_until(handshake_by)),
             complete: false,
             drained: false,
@@ -62,12 +76,18 @@ impl Early {
         self.drained = self.complete && is_empty;
     }
 
-    /// Whether everything that is read from now on came after the handshake.
-    pub(super) fn is_over(&self) -> bool {
-        if self.drained {
-            self.handle.0.set(false);
+    /// Early data is about to be handed out.
+    pub(super) fn hands_out(&self) {
+        self.handle.0.acted_upon.set(false);
+    }
+
+    /// Whether everything that is read from now on came after the handshake. `beyond`: there is data that did.
+    pub(super) fn is_over(&self, beyond: bool) -> bool {
+        let over = self.drained || (beyond && self.complete && self.handle.0.acted_upon.get());
+        if over {
+            self.handle.0.replayable.set(false);
         }
-        self.drained
+        over
     }
 }
 
@@ -82,12 +102,24 @@ mod tests {
         let mut early = Early::new(Instant::now() + Duration::from_secs(1));
         let handle = early.handle();
         early.filled(true, false); // A request came with the first flight,
-        assert!(!early.is_over() && handle.is_replayable());
+        assert!(!early.is_over(false) && handle.is_replayable());
         early.filled(false, false); // more came together with Finished,
-        assert!(!early.is_over() && handle.is_replayable());
+        assert!(!early.is_over(true) && handle.is_replayable());
         early.filled(false, true); // then nothing: now the requests are acted upon,
         assert!(handle.is_replayable());
-        assert!(early.is_over() && !handle.is_replayable()); // and this is the next read.
+        assert!(early.is_over(false) && !handle.is_replayable()); // and this is the next read.
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_handshake_is_not_early_where_all_before_was_acted_upon() {
+        let mut early = Early::new(Instant::now() + Duration::from_secs(1));
+        let handle = early.handle();
+        early.hands_out();
+        handle.all_acted_upon();
+        early.filled(true, false);
+        assert!(!early.is_over(true) && handle.is_replayable());
+        early.filled(false, false);
+        assert!(early.is_over(true) && !handle.is_replayable());
     }
 
     #[tokio::test(start_paused = true)]

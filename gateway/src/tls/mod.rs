@@ -19,6 +19,7 @@ pub use client_cert::alert_of;
 pub use early_data::EarlyData;
 pub use resumption::{
     Declined, Fleet, NotIssued, Outcome, Resources, ResumptionStats, SessionCache, SessionStats,
+    Stored,
 };
 pub use server_config::{Resuming, SiteTls, SiteTlsError};
 pub use stream::TlsStream;

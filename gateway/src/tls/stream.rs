@@ -106,10 +106,12 @@ impl AsyncRead for TlsStream {
         loop {
             if let Some(early) = &mut this.early {
                 ready!(early.poll_in_time(cx))?;
-                if early.is_over() {
-                    this.early = None;
-                } else if read_early(&mut this.tls, buf) {
+                if read_early(&mut this.tls, buf) {
+                    early.hands_out();
                     return Poll::Ready(Ok(()));
+                }
+                if early.is_over(matches!(this.tls.reader().fill_buf(), Ok([_, ..]))) {
+                    this.early = None;
                 }
             }
             let mut reader = this.tls.reader();

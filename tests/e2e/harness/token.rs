@@ -103,7 +103,7 @@ impl Token {
     }
 
     /// Runs `portcullis hsm ...` against the token.
-    fn hsm(&self, arguments: &str) {
+    pub(crate) fn hsm(&self, arguments: &str) {
         let output = Command::new(SHIM)
             .arg("hsm")
             .args(arguments.split_whitespace())

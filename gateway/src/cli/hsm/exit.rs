@@ -27,7 +27,7 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
 }
 
 /// The exit code of an error of a token.
-pub(super) fn of_hsm(error: &HsmError) -> Exit {
+pub(in crate::cli) fn of_hsm(error: &HsmError) -> Exit {
     match error {
         HsmError::Uri(_) => Exit::Usage,
         HsmError::TokenSelection { .. }

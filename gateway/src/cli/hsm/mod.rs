@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 
 use super::{Exit, complain, say};
 
+pub(super) use exit::of_hsm;
+
 /// Ends every `--help` of the room.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the token or the system refused), 2 wrong usage, \
 3 nothing or more than one thing is named so (no such token or key), 4 a check failed, 5 a PIN problem \

@@ -22,9 +22,11 @@ const ENTRY: u64 = 208;
 const ID: usize = 32;
 
 /// A session that is kept.
-pub(super) struct Stored {
+pub struct Stored {
     /// What it is bound to.
     pub(super) binding: Binding,
+    /// [`crate::ticket_keys::TicketKeys::era`] when its handshake began.
+    pub(super) era: u64,
     /// Seconds since the Unix epoch after which it is worth nothing.
     pub(super) until: i64,
     /// As it would be sealed.
@@ -34,11 +36,13 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn new(binding: Binding, until: i64, state: Zeroizing<Vec<u8>>) -> Self {
+    /// A session to be kept until `until`, seconds since the Unix epoch.
+    pub fn new((binding, era): (Binding, u64), until: i64, state: Zeroizing<Vec<u8>>) -> Self {
         // A copy of the right size: the vector has room to spare.
         let state = Zeroizing::new(Box::from(state.as_slice()));
         Self {
             binding,
+            era,
             until,
             state,
             weight: 0,
@@ -146,7 +150,8 @@ impl SessionCache {
         }
     }
 
-    pub(super) fn put(&self, id: &[u8], mut stored: Stored) -> bool {
+    /// Keeps a session under an id of 32 bytes; others are not kept.
+    pub fn put(&self, id: &[u8], mut stored: Stored) -> bool {
         let Some(id) = Id::of(id) else { return false };
         let bytes = ENTRY + stored.state.len() as u64;
         stored.weight = bytes.max(self.least.load(Ordering::Relaxed));
@@ -155,7 +160,8 @@ impl SessionCache {
         true
     }
 
-    pub(super) fn get(&self, id: &[u8]) -> Option<Arc<Stored>> {
+    /// A session that is kept.
+    pub fn get(&self, id: &[u8]) -> Option<Arc<Stored>> {
         let found = Id::of(id).and_then(|id| self.sessions.get(&id));
         let counter = if found.is_some() {
             &self.hits
@@ -186,6 +192,14 @@ fn least(entries: usize, bytes: u64) -> u64 {
     bytes / (entries.max(1) as u64)
 }
 
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for SessionCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SessionCache").field(&self.stats()).finish()
@@ -203,7 +217,7 @@ mod tests {
     }
 
     fn stored(len: usize, until: i64) -> Stored {
-        Stored::new([0; 32], until, Zeroizing::new(vec![1; len]))
+        Stored::new(([0; 32], 0), until, Zeroizing::new(vec![1; len]))
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(super) struct Exchange {
     site: Arc<SiteResumption>,
     means: Means,
     key: Option<Arc<TicketKey>>,
+    /// Of the time before the offered session was looked at.
+    era: u64,
     answer: Option<Answer>,
     course: Mutex<Course>,
     /// What rustls tells the client, in seconds; of the ticket sealed last.
@@ -89,7 +91,7 @@ impl Course {
 impl Exchange {
     pub(super) fn new(
         site: &Arc<SiteResumption>,
-        means: Means,
+        (means, era): (Means, u64),
         answer: Option<(Answer, Carried)>,
     ) -> Self {
         let (answer, carried) = answer.unzip();
@@ -106,6 +108,7 @@ impl Exchange {
             site: Arc::clone(site),
             means,
             key,
+            era,
             answer,
             course: Mutex::new(course),
             lifetime: AtomicU32::new(0),
@@ -235,7 +238,7 @@ impl StoresServerSessions for Exchange {
         };
         self.site.publish(&key, &state, left);
         let until = crate::ticket_keys::unix_now().saturating_add(left);
-        let stored = Stored::new(self.site.binding, until, state);
+        let stored = Stored::new((self.site.binding, self.era), until, state);
         self.site.sessions.put(&key, stored)
     }
 

@@ -28,7 +28,7 @@ use crate::fleet::Store;
 use crate::ticket_keys::{Binding, OpenError, TicketKeys, Versions};
 use crate::trust::{Demand, Forgotten, Met, Proof, Shown};
 
-pub use cache::{SessionCache, SessionStats};
+pub use cache::{SessionCache, SessionStats, Stored};
 pub(super) use shared::Fetched;
 use stats::EarlyOutcome;
 pub use stats::{Declined, NotIssued, ResumptionStats};
@@ -153,7 +153,7 @@ impl SiteResumption {
                 declined: self.note(declined.then_some(Declined::Off)),
             };
         };
-        let now = crate::ticket_keys::unix_now();
+        let (now, era) = (crate::ticket_keys::unix_now(), self.keys.era());
         let (mut found, mut declined) = (None, None);
         for (at, offered) in offered(offer, means, tls13).enumerate() {
             let taken = match &fetched {
@@ -189,7 +189,7 @@ impl SiteResumption {
         if !offer.early_data {
             config.max_early_data_size = self.settings.early_data;
         }
-        let exchange = Arc::new(Exchange::new(self, means, answer));
+        let exchange = Arc::new(Exchange::new(self, (means, era), answer));
         config.ticketer = Arc::clone(&exchange) as _;
         config.session_storage = Arc::clone(&exchange) as _;
         Prepared {
@@ -269,6 +269,9 @@ impl SiteResumption {
                 kept = self.sessions.get(offered).ok_or(Declined::StoreMiss)?;
                 if kept.binding != self.binding {
                     return Err(Declined::Scope);
+                }
+                if kept.era != self.keys.era() {
+                    return Err(Declined::UnknownKey);
                 }
                 &kept.state
             }
