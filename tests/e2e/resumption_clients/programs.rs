@@ -1,4 +1,47 @@
-//! Clients in their own languages: each connects twice in every case, and asks `/LANGUAGE/VERSION/with[out]`.
+//! What is asked to be a client. Those in languages of their own connect twice in every case, and ask
+//! `/LANGUAGE/VERSION/with[out]`.
+
+use tokio::process::Command;
+
+use crate::harness::Gateway;
+use crate::harness::tools::{Said, run};
+use crate::hsm_recovery::cause::skip;
+
+/// A program in the gateway's folder.
+pub(super) async fn program(
+    gateway: &Gateway,
+    name: &str,
+    arguments: &[&str],
+    input: &str,
+) -> Said {
+    let mut command = Command::new(name);
+    command.current_dir(gateway.folder()).args(arguments);
+    run(command, input).await
+}
+
+/// Whether these are installed; if not, says so.
+pub(super) async fn installed(test: &str, programs: &[&str], package: &str) -> bool {
+    for program in programs {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .await;
+        if !found.is_ok_and(|output| output.status.success()) {
+            skip(test, &format!("no {program}"), package);
+            return false;
+        }
+    }
+    true
+}
+
+/// `client.p12`, under the password `secret` and the name `client`.
+pub(super) async fn pkcs12(gateway: &Gateway) {
+    let line = "pkcs12 -export -in client.pem -inkey client.key -name client -out client.p12 \
+                -passout pass:secret";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let made = program(gateway, "openssl", &words, "").await;
+    assert!(made.status.success(), "{made:?}");
+}
 
 /// Takes the port.
 pub(super) const PYTHON: &str = r#"
