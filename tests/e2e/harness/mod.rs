@@ -16,6 +16,7 @@ mod process;
 mod raw;
 pub(crate) mod redis;
 mod responder;
+mod sessions;
 mod site;
 mod token;
 pub(crate) mod tools;
