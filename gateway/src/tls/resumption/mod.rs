@@ -206,7 +206,11 @@ impl SiteResumption {
         let outcome = match (self.settings.early_data, &self.store, fetched) {
             (0, ..) => EarlyOutcome::Off,
             (_, None, _) if self.sessions.remove(id) => EarlyOutcome::Accepted,
-            (_, Some(_), Fetched::Taken(_)) => EarlyOutcome::Accepted,
+            (_, Some(_), Fetched::Taken(_)) => {
+                // Here too, whatever becomes of this handshake, or of the store at a reload.
+                self.sessions.remove(id);
+                EarlyOutcome::Accepted
+            }
             (_, Some(_), Fetched::Unreachable) => EarlyOutcome::Unreachable,
             _ => EarlyOutcome::Used,
         };
