@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod refusal;
 mod resumption;
 mod server_config;
+mod socket;
 mod stream;
 
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
