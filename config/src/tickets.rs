@@ -75,6 +75,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const FLEET_LENGTH_MAX: usize = 128;
 /// Keys that are held for tickets still alive; each is looked for by its name, so many cost memory only.
 const EPOCHS_MAX: u128 = 1 << 14;
+/// As many as fit into the record of a fleet in Redis (512), less those that are made ahead.
+const RECORD_MAX: u128 = 508;
 
 impl RawTickets {
     pub(crate) fn check(
@@ -86,9 +88,6 @@ impl RawTickets {
         let default = Tickets::default();
         let place = self.rotate.as_ref().map(|text| text.span.clone());
         let rotate = check.duration(self.rotate, default.rotate, SECOND..=7 * DAY);
-        if let Some(place) = place {
-            bounded(check, &place, rotate, sites);
-        }
         let keys = self
             .keys
             .and_then(|keys| keys.value.check(check, &keys.span, (tokens, redis)));
@@ -97,6 +96,13 @@ impl RawTickets {
             default.clock_skew,
             Duration::ZERO..=3600 * SECOND,
         );
+        if let Some(place) = place {
+            let most = match &keys {
+                Some(TicketKeySource::Redis { .. }) => RECORD_MAX,
+                _ => EPOCHS_MAX,
+            };
+            bounded(check, (&place, most), (rotate, clock_skew), sites);
+        }
         let size = check.size(self.max_size, default.max_size as u64, 256..=32 << 10);
         Tickets {
             fleet: self.fleet.map_or(default.fleet, |name| fleet(check, name)),
@@ -119,18 +125,29 @@ fn fleet(check: &mut Check<'_>, name: Located<String>) -> String {
     name.value
 }
 
-/// Reports epochs so short that the longest session lasts over more of them than keys can be held.
-fn bounded(check: &mut Check<'_>, place: &Span, rotate: Duration, sites: &[CheckedSite]) {
+/// Reports epochs so short that more than `most` of them pass while the longest session lives.
+fn bounded(
+    check: &mut Check<'_>,
+    (place, most): (&Span, u128),
+    (rotate, clock_skew): (Duration, Duration),
+    sites: &[CheckedSite],
+) {
     let lifetimes = sites.iter().map(|checked| checked.site.resumption.lifetime);
     let Some(longest) = lifetimes.max() else {
         return;
     };
-    if longest.as_millis() / rotate.as_millis() > EPOCHS_MAX {
-        let (rotate, longest) = (duration_text(rotate), duration_text(longest));
-        let message =
-            format!("with a key every {rotate}, sessions of {longest} need too many keys at once");
-        check.error(place, message).help(format!(
-            "{EPOCHS_MAX} keys are held: raise `rotate`, or lower `lifetime`"
-        ));
+    // A key opens for as long as a ticket of it is young by the slowest clock.
+    if (longest + clock_skew).as_millis() / rotate.as_millis() <= most {
+        return;
     }
+    let (rotate, longest) = (duration_text(rotate), duration_text(longest));
+    let message =
+        format!("with a key every {rotate}, sessions of {longest} need too many keys at once");
+    let held = match most {
+        RECORD_MAX => "a record in Redis holds 512 keys".to_owned(),
+        _ => format!("{most} keys are held"),
+    };
+    check.error(place, message).help(format!(
+        "{held}: raise `rotate`, or lower `lifetime` or `clock_skew`"
+    ));
 }

@@ -1,12 +1,10 @@
 //! Early data (0-RTT): who may send it, what is answered, and that nothing is served twice.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
 use portcullis_bench::echo::Echo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use crate::harness::early::{early, listening_in, meet, request, served};
 use crate::harness::{Client, Gateway, RawTls, Site, client_ca, client_leaf, within};
 
 /// A site that takes early data, with a route that does and one that does not.
@@ -21,43 +19,6 @@ async fn gateway(echo: &Echo, mode: &str) -> Gateway {
         .allow("anyone")
         .spawn()
         .await
-}
-
-fn request(method: &str, path: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    )
-}
-
-/// Comes once, so that there is a session; the next connection sends its request early.
-async fn meet(client: &Client, address: SocketAddr) {
-    let mut first = RawTls::connect(client, address).await.unwrap();
-    first.write(request("GET", "/")).await.unwrap();
-    assert!(
-        first
-            .read_to_end()
-            .await
-            .unwrap()
-            .starts_with("HTTP/1.1 200")
-    );
-}
-
-/// Sends one request with the first flight. What was answered, and whether it went early.
-async fn early(client: &Client, address: SocketAddr, request: &str) -> (String, bool) {
-    let mut stream = RawTls::connect(client, address)
-        .await
-        .unwrap()
-        .into_stream();
-    let exchange = async {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
-        let mut answer = Vec::new();
-        // An end without close_notify ends the answer all the same.
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    };
-    let answer = within("an early answer", exchange).await;
-    (answer, stream.get_ref().1.is_early_data_accepted())
 }
 
 #[tokio::test]
@@ -118,33 +79,6 @@ async fn a_request_after_the_handshake_is_not_early() {
     assert!(!answer.contains("early-data"), "{answer}");
 }
 
-/// Passes connections on to `to`, and keeps what clients sent.
-async fn listening_in(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&heard);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            kept.lock().unwrap().clear();
-            let server = TcpStream::connect(to).await.unwrap();
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            tokio::spawn(async move {
-                let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
-            });
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                kept.lock().unwrap().extend(&buffer[..read]);
-                if to_server.write_all(&buffer[..read]).await.is_err() {
-                    break;
-                }
-            }
-        }
-    });
-    (address, heard)
-}
-
 #[tokio::test]
 async fn a_recorded_first_flight_is_not_served_again() {
     let echo = Echo::start().await.unwrap();
@@ -162,9 +96,5 @@ async fn a_recorded_first_flight_is_not_served_again() {
         let mut answer = Vec::new();
         let _ = within("the end of a replay", replay.read_to_end(&mut answer)).await;
     }
-    let seen = echo.record().requests();
-    let served = seen
-        .iter()
-        .filter(|seen| format!("{seen:?}").contains("/early/once"));
-    assert_eq!(served.count(), 1);
+    assert_eq!(served(&echo, "/early/once"), 1);
 }

@@ -19,6 +19,8 @@ mod crl_sources;
 mod deny_list;
 mod early_data;
 mod explain;
+mod fleet_changes;
+mod fleet_early_data;
 mod fleet_redis;
 mod forwarded_headers;
 mod full_handshakes;

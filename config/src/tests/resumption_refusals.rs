@@ -138,6 +138,27 @@ fn bounds_of_tickets_are_kept() {
 }
 
 #[test]
+fn keys_in_redis_fit_into_their_record() {
+    let redis = |rotate: &str, more: &str| {
+        format!(
+            "[redis.r]\nurls = \"redis://h\"\n[tickets]\nkeys = {{ redis = \"r\", wrap = \"file:w\" }}\nrotate = \"{rotate}\"\n{more}"
+        )
+    };
+    let many = "28:10 with a key every 28s, sessions of 4h need too many keys at once";
+    refused(&redis("28s", ""), &[many]);
+    refused(&redis("29s", ""), &[]);
+    // A key opens for longer where clocks differ.
+    let many = "28:10 with a key every 29s, sessions of 4h need too many keys at once";
+    refused(&redis("29s", "clock_skew = \"1h\"\n"), &[many]);
+    let errors = load(&format!("{GOOD}{}", redis("1s", ""))).expect_err("refused");
+    let help =
+        "a record in Redis holds 512 keys: raise `rotate`, or lower `lifetime` or `clock_skew`";
+    assert_eq!(errors.errors()[0].help(), Some(help));
+    // Other sources hold more of them.
+    refused("[tickets]\nrotate = \"1s\"\n", &[]);
+}
+
+#[test]
 fn bounds_of_resumption_are_kept() {
     let one = |line: &str, error: &str| refused(&format!("[resumption]\n{line}\n"), &[error]);
     one("mode = \"on\"", "25:8 unknown value `on`");

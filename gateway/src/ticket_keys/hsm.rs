@@ -5,6 +5,7 @@
 //! again; while the token is away the ring goes on with what is there, and gives out no more tickets in
 //! the end, but opens those that are out; a generation that was seen is never forgotten for an older one.
 
+mod kept;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use portcullis_hsm::{Generation, HsmError, Secret};
 use zeroize::Zeroizing;
 
+use self::kept::Kept;
 use self::plan::KeyId;
 use super::source::Setup;
 use super::{KeyRing, Look, Rotation, Status, TicketKey, TicketKeysError, Versions};
@@ -79,23 +81,11 @@ pub struct Hsm<R = Secret> {
     failures: u64,
 }
 
-/// A root with its generation, which is counted for each.
-#[derive(Debug)]
-struct Kept<R> {
-    root: R,
-    /// The highest that was seen.
-    generation: Generation,
-}
-
 impl<R: Root> Hsm<R> {
     pub(super) fn new(setup: Setup, roots: Vec<R>) -> Self {
-        let kept = |root| Kept {
-            root,
-            generation: Generation::default(),
-        };
         Self {
             setup,
-            roots: roots.into_iter().map(kept).collect(),
+            roots: roots.into_iter().map(Kept::new).collect(),
             keys: HashMap::new(),
             last_success: i64::MIN,
             sealing: None,
@@ -131,6 +121,8 @@ impl<R: Root> Hsm<R> {
         }
         self.note_overdue(now);
         let there = self.keys.keys().copied();
+        let newest = self.roots.first().map_or(0, |kept| kept.seals(now));
+        let there = there.filter(|id| id.generation <= newest);
         self.sealing = plan::seals(&self.setup, there, now, self.last_success);
         self.forget(now);
         Look {
@@ -141,9 +133,9 @@ impl<R: Root> Hsm<R> {
     }
 
     /// Reads the generation now. It is raised in the token, in a session that may write, which no gateway has.
-    pub(super) async fn rotate(&mut self, rotation: Rotation) -> Result<String, String> {
+    pub(super) async fn rotate(&mut self, rotation: Rotation, now: i64) -> Result<String, String> {
         for at in 0..self.roots.len() {
-            let read = self.read_generation(at).await;
+            let read = self.read_generation(at, now).await;
             let kept = read.map_err(|error| error.to_string())?;
             if rotation == Rotation::Revoke && kept.floor < kept.current {
                 return Err(format!(
@@ -154,30 +146,34 @@ impl<R: Root> Hsm<R> {
             }
         }
         let Generation { current, floor } = self.generation();
+        let when = match self.waits(now) {
+            0 => String::new(),
+            wait => format!(" in {wait} s, when every gateway has seen it"),
+        };
         Ok(format!(
-            "generation {current} of the token seals; tickets open from generation {floor} on"
+            "generation {current} of the token seals{when}; tickets open from generation {floor} on"
         ))
     }
 
-    async fn read_generation(&mut self, at: usize) -> Result<Generation, HsmError> {
+    async fn read_generation(&mut self, at: usize, now: i64) -> Result<Generation, HsmError> {
         let kept = &mut self.roots[at];
         let read = kept.root.generation().await?;
-        kept.generation = kept.generation.max(read);
-        if kept.generation != read {
+        let highest = kept.note(read, now);
+        if highest != read {
             self.error = Some(format!(
                 "`{}` has generation {} in its token and had {} before: the higher one stays in force here, \
                  raise it in the token again",
                 kept.root.place(),
                 read.current,
-                kept.generation.current
+                highest.current
             ));
         }
-        Ok(kept.generation)
+        Ok(highest)
     }
 
     /// What a root can give, until its first failure: what is away would let each try run into its deadline.
     async fn refresh(&mut self, at: usize, now: i64) -> Result<(), HsmError> {
-        let kept = self.read_generation(at).await?;
+        let kept = self.read_generation(at, now).await?;
         let mut missing = plan::wanted(&self.setup, at, kept, now);
         missing.retain(|id| !self.keys.contains_key(id));
         self.unfinished |= missing.len() > DERIVED;
@@ -228,7 +224,7 @@ impl<R: Root> Hsm<R> {
             .retain(|(_, sealed)| now <= sealed.saturating_add(life));
         let roots = self.roots.iter().enumerate();
         let wanted: HashSet<KeyId> = roots
-            .flat_map(|(at, kept)| plan::wanted(&self.setup, at, kept.generation, now))
+            .flat_map(|(at, kept)| plan::wanted(&self.setup, at, kept.generation(), now))
             .chain(self.overdue.iter().map(|(id, _)| *id))
             .chain(self.sealing)
             .collect();
@@ -238,7 +234,7 @@ impl<R: Root> Hsm<R> {
         let roots = &self.roots;
         self.keys.retain(|id, _| {
             let ahead = keep_ahead && id.epoch > current;
-            (wanted.contains(id) || ahead) && id.generation >= roots[id.root].generation.floor
+            (wanted.contains(id) || ahead) && id.generation >= roots[id.root].generation().floor
         });
         // Nothing that was revoked seals, whatever else there is.
         self.sealing = self.sealing.filter(|id| self.keys.contains_key(id));
@@ -262,10 +258,12 @@ impl<R: Root> Hsm<R> {
 
     /// That of the root which seals.
     fn generation(&self) -> Generation {
-        self.roots
-            .first()
-            .map(|kept| kept.generation)
-            .unwrap_or_default()
+        self.roots.first().map(Kept::generation).unwrap_or_default()
+    }
+
+    /// Seconds until its generation seals.
+    fn waits(&self, now: i64) -> i64 {
+        self.roots.first().map_or(0, |kept| kept.waits(now))
     }
 
     fn status(&self) -> Status {
@@ -286,7 +284,13 @@ impl<R: Root> Hsm<R> {
         let pause = match self.error {
             Some(_) => LOOK_AFTER_FAILURE,
             None if self.unfinished => 0,
-            None => LOOK.min(end.saturating_sub(now)).max(1),
+            None => {
+                let next = LOOK.min(end.saturating_sub(now));
+                match self.waits(now) {
+                    0 => next.max(1),
+                    wait => next.min(wait).max(1),
+                }
+            }
         };
         Duration::from_secs(u64::try_from(pause).unwrap_or(1))
     }

@@ -90,7 +90,7 @@ impl Source {
             Self::Random(source) => source.rotate(rotation, now),
             Self::File(source) => source.rotate(rotation).await,
             Self::Redis(source) => source.rotate(rotation, now).await,
-            Self::Hsm(source) => source.rotate(rotation).await,
+            Self::Hsm(source) => source.rotate(rotation, now).await,
         }
     }
 }

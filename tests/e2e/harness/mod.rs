@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod desk;
 mod download;
+pub(crate) mod early;
 mod gateway;
 pub(crate) mod judge;
 mod keys;

@@ -203,19 +203,30 @@ fn what_was_sealed_in_an_outage_opens_after_it() {
 fn a_rotation_keeps_tickets_and_a_revocation_ends_them_for_ever() {
     let token = Token::new("root");
     let mut gateway = Gateway::start(&[&token], START).unwrap();
+    let mut other = Gateway::start(&[&token], START).unwrap();
     let first = gateway.seal().unwrap();
     token.raise(1, 0);
+    let done = step::wait(gateway.source.rotate(Rotation::Keep, START + 10)).unwrap();
+    assert!(
+        done.contains("generation 1 of the token seals in 12 s"),
+        "{done}"
+    );
     let status = gateway.look(START + 10);
     assert_eq!(status.generation, Some((1, 0)));
+    // Not before everybody has looked.
+    assert_eq!(gateway.seal().unwrap()[..9], first[..9]);
+    other.look(START + 10 + LOOK);
+    assert_eq!(other.seal().unwrap()[..9], first[..9]);
+    gateway.look(START + 10 + kept::HEAD_START);
     let second = gateway.seal().unwrap();
     assert_ne!(first[..9], second[..9]);
-    assert!(gateway.opens(&first) && gateway.opens(&second));
-    let kept = step::wait(gateway.source.rotate(Rotation::Revoke));
+    assert!(gateway.opens(&first) && gateway.opens(&second) && other.opens(&second));
+    let kept = step::wait(gateway.source.rotate(Rotation::Revoke, START + 22));
     assert!(kept.is_err_and(|error| error.contains("accepts generation 0")));
     token.raise(2, 2);
-    let done = step::wait(gateway.source.rotate(Rotation::Revoke)).unwrap();
-    assert!(done.contains("generation 2"), "{done}");
-    gateway.look(START + 20);
+    let done = step::wait(gateway.source.rotate(Rotation::Revoke, START + 23)).unwrap();
+    assert!(done.contains("generation 2 of the token seals;"), "{done}");
+    gateway.look(START + 23);
     let third = gateway.seal().unwrap();
     assert!(!gateway.opens(&first) && !gateway.opens(&second) && gateway.opens(&third));
     // A token that was restored from a backup brings nothing back.
@@ -231,10 +242,11 @@ fn a_revocation_that_is_seen_just_before_an_outage_ends_tickets_all_the_same() {
     let token = Token::new("root");
     let mut gateway = Gateway::start(&[&token], START).unwrap();
     let first = gateway.seal().unwrap();
-    gateway.source.roots[0].generation = Generation {
+    let generation = Generation {
         current: 1,
         floor: 1,
     };
+    gateway.source.roots[0].note(generation, START + 5);
     token.away.store(true, Ordering::Relaxed);
     gateway.look(START + 10);
     assert!(!gateway.opens(&first) && gateway.seal().is_none());

@@ -206,7 +206,11 @@ impl SiteResumption {
         let outcome = match (self.settings.early_data, &self.store, fetched) {
             (0, ..) => EarlyOutcome::Off,
             (_, None, _) if self.sessions.remove(id) => EarlyOutcome::Accepted,
-            (_, Some(_), Fetched::Taken(_)) => EarlyOutcome::Accepted,
+            (_, Some(_), Fetched::Taken(_)) => {
+                // Here too, whatever becomes of this handshake, or of the store at a reload.
+                self.sessions.remove(id);
+                EarlyOutcome::Accepted
+            }
             (_, Some(_), Fetched::Unreachable) => EarlyOutcome::Unreachable,
             _ => EarlyOutcome::Used,
         };
@@ -412,6 +416,26 @@ impl Prepared {
             ),
         }
     }
+}
+
+/// Whether the bytes are a session, as rustls writes it or as it is sealed; for the fuzz targets.
+pub(super) fn reads_session(bytes: &[u8]) -> bool {
+    let of_rustls = Session::of_rustls(bytes).map(|(session, _)| session);
+    let sealed = Session::read(bytes).map(|(session, _)| session);
+    for session in of_rustls.iter().chain(&sealed) {
+        let mut written = Vec::new();
+        session.write(&mut written);
+        assert!(
+            Session::read(&written)
+                .is_some_and(|(again, rest)| again == *session && rest.is_empty())
+        );
+        let encoded = session.to_rustls();
+        assert!(
+            Session::of_rustls(&encoded)
+                .is_some_and(|(again, chain)| again == *session && chain.is_empty())
+        );
+    }
+    of_rustls.is_some() || sealed.is_some()
 }
 
 /// What is looked at of an offer.
