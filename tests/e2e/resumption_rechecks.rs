@@ -21,6 +21,11 @@ const TRIES: usize = 3;
 /// Sessions are kept by the client or by the gateway, and a certificate is demanded or only taken.
 const STYLES: [(&str, &str); 2] = [("tickets", "require"), ("stateful", "accept")];
 
+/// At the same time, for some wait long.
+async fn in_both_styles(test: impl AsyncFn((&str, &str))) {
+    tokio::join!(test(STYLES[0]), test(STYLES[1]));
+}
+
 fn describe(echo: &Echo, (mode, demand): (&str, &str), trust: &str) -> GatewayBuilder {
     Gateway::builder()
         .trust("clients", client_ca(), trust)
@@ -154,7 +159,7 @@ async fn lists_in_force(gateway: &Gateway) {
 #[tokio::test]
 async fn who_is_on_a_new_list_does_not_resume() {
     let echo = Echo::start().await.unwrap();
-    for style in STYLES {
+    in_both_styles(async |style| {
         let (folder, partners) = (tempfile::tempdir().unwrap(), partners());
         put(
             folder.path(),
@@ -173,13 +178,14 @@ async fn who_is_on_a_new_list_does_not_resume() {
         );
         lists_in_force(&gateway).await;
         cast.part(&gateway, "CLIENT_CERT_REVOKED_CRL").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn whom_a_responder_calls_revoked_does_not_resume() {
     let echo = Echo::start().await.unwrap();
-    for style in STYLES {
+    in_both_styles(async |style| {
         let partners = partners();
         let good = |serial| (serial, Standing::Good);
         let mut responder = Responder::of(client_ca(), &[VICTIM, 100, 101].map(good));
@@ -209,13 +215,14 @@ async fn whom_a_responder_calls_revoked_does_not_resume() {
         })
         .await;
         cast.part(&gateway, "CLIENT_CERT_REVOKED_OCSP").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn whose_ca_was_removed_does_not_resume() {
     let echo = Echo::start().await.unwrap();
-    for style in STYLES {
+    in_both_styles(async |style| {
         let (partners, removed) = (partners(), Ca::root("Portcullis test removed").unwrap());
         let gateway = describe(&echo, style, "").spawn().await;
         believe(&gateway, &[client_ca(), &partners, &removed]).await;
@@ -223,13 +230,14 @@ async fn whose_ca_was_removed_does_not_resume() {
         let cast = Cast::come(&gateway, &victim, &others(&partners)).await;
         believe(&gateway, &[client_ca(), &partners]).await;
         cast.part(&gateway, "CLIENT_CERT_UNKNOWN_CA").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn who_is_denied_does_not_resume() {
     let echo = Echo::start().await.unwrap();
-    for style in STYLES {
+    in_both_styles(async |style| {
         let partners = partners();
         let gateway = describe(&echo, style, "").spawn().await;
         believe(&gateway, &[client_ca(), &partners]).await;
@@ -237,13 +245,14 @@ async fn who_is_denied_does_not_resume() {
         let id = format!("spiffe://test.portcullis/{VICTIM}");
         gateway.ask(&["deny", "add", &id]).await;
         cast.part(&gateway, "CLIENT_CERT_DENIED").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn whose_certificate_ended_does_not_resume() {
     let echo = Echo::start().await.unwrap();
-    for style in STYLES {
+    in_both_styles(async |style| {
         let partners = partners();
         let gateway = describe(&echo, style, "").spawn().await;
         believe(&gateway, &[client_ca(), &partners]).await;
@@ -259,5 +268,6 @@ async fn whose_certificate_ended_does_not_resume() {
         })
         .await;
         cast.part(&gateway, "CLIENT_CERT_EXPIRED").await;
-    }
+    })
+    .await;
 }

@@ -167,52 +167,57 @@ async fn until_declined(gateway: &Gateway, client: &Client, way: &str) -> (Durat
     (took, why)
 }
 
+async fn lineage_ends(gateway: &Gateway, (way, client): &(&str, Client), why: &str) {
+    assert_eq!(kind(client, gateway).await, HandshakeKind::Full);
+    let (took, told) = until_declined(gateway, client, way).await;
+    assert!((3..=6).contains(&took.as_secs()), "{way}: {took:?}");
+    assert_eq!(told, why, "{way}");
+    // The full handshake began another, once older sessions are used up.
+    until("it resumes again", async || {
+        (kind(client, gateway).await == HandshakeKind::Resumed).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_lineage_of_resumptions_ends() {
     let echo = Echo::start().await.unwrap();
-    for mode in ["tickets", "stateful"] {
-        let gateway = timed(&echo, mode, "lifetime = '3s'\nmax_lineage = '3s'").await;
-        for (way, client) in patient() {
-            assert_eq!(kind(&client, &gateway).await, HandshakeKind::Full);
-            let (took, why) = until_declined(&gateway, &client, way).await;
-            assert!((3..=6).contains(&took.as_secs()), "{mode} {way}: {took:?}");
-            let wanted = match (mode, way) {
-                // A session that is kept for an id stays the same one, and ends with its own age.
-                ("stateful", "1.2") => "expired",
-                _ => "lineage",
-            };
-            assert_eq!(why, wanted, "{mode} {way}");
-            // The full handshake began another, once older sessions are used up.
-            until("it resumes again", async || {
-                (kind(&client, &gateway).await == HandshakeKind::Resumed).then_some(())
-            })
-            .await;
-        }
-    }
+    let times = "lifetime = '3s'\nmax_lineage = '3s'";
+    let sealed = timed(&echo, "tickets", times).await;
+    let kept = timed(&echo, "stateful", times).await;
+    let [old, new] = patient();
+    let [old_kept, new_kept] = patient();
+    tokio::join!(
+        lineage_ends(&sealed, &old, "lineage"),
+        lineage_ends(&sealed, &new, "lineage"),
+        // A session that is kept for an id stays the same one, and ends with its own age.
+        lineage_ends(&kept, &old_kept, "expired"),
+        lineage_ends(&kept, &new_kept, "lineage"),
+    );
+}
+
+async fn session_ends(gateway: &Gateway, (way, client): &(&str, Client)) {
+    assert_eq!(kind(client, gateway).await, HandshakeKind::Full);
+    client.sessions().close();
+    let came = kind(client, gateway).await;
+    assert_eq!(came, HandshakeKind::Resumed, "{way}");
+    let begun = Instant::now();
+    until("it has ended", async || {
+        (begun.elapsed() > Duration::from_secs(4)).then_some(())
+    })
+    .await;
+    let path = format!("/late/{way}");
+    assert_eq!(client.get(gateway, &path).await.unwrap().status, 200);
+    let why = declined(gateway, &path).await;
+    assert_eq!(why.as_deref(), Some("expired"), "{way}");
 }
 
 #[tokio::test]
 async fn a_session_that_is_not_renewed_ends_with_its_lifetime() {
     let echo = Echo::start().await.unwrap();
     let gateway = timed(&echo, "tickets", "lifetime = '2s'").await;
-    for (way, client) in patient() {
-        assert_eq!(kind(&client, &gateway).await, HandshakeKind::Full);
-        client.sessions().close();
-        assert_eq!(
-            kind(&client, &gateway).await,
-            HandshakeKind::Resumed,
-            "{way}"
-        );
-        let begun = Instant::now();
-        until("it has ended", async || {
-            (begun.elapsed() > Duration::from_secs(4)).then_some(())
-        })
-        .await;
-        let path = format!("/late/{way}");
-        assert_eq!(client.get(&gateway, &path).await.unwrap().status, 200);
-        let why = declined(&gateway, &path).await;
-        assert_eq!(why.as_deref(), Some("expired"), "{way}");
-    }
+    let [old, new] = patient();
+    tokio::join!(session_ends(&gateway, &old), session_ends(&gateway, &new));
 }
 
 #[tokio::test]
