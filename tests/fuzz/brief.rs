@@ -13,7 +13,7 @@ mod checks;
 use std::fs;
 use std::path::Path;
 
-use checks::{client_cert, crl, identity, ocsp, path, xfcc};
+use checks::{client_cert, crl, hello, identity, ocsp, path, session, xfcc};
 
 /// Changed inputs for each target: two seconds at most without optimisation.
 const ROUNDS: usize = 8_000;
@@ -103,4 +103,14 @@ fn an_answer_is_believed_with_the_issuers_signature_alone() {
 #[test]
 fn any_certificate_is_read_or_refused() {
     run("identity", identity::check);
+}
+
+#[test]
+fn a_hello_offers_no_more_than_its_bytes_hold() {
+    run("hello", hello::check);
+}
+
+#[test]
+fn a_session_that_is_read_comes_back_as_it_was_written() {
+    run("session", session::check);
 }

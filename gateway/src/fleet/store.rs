@@ -17,6 +17,9 @@ use super::settings::Settings;
 /// answers as late as it may; a full set of them is what a stuck server leaves.
 const IN_FLIGHT_MAX: usize = 1024;
 
+/// Where a value was taken for good. No value is empty.
+const MARK: &[u8] = b"";
+
 /// Replaces a value if it still is what it was, by bytes. Two arguments: the new value and the old; without the
 /// old one nothing may be there.
 const COMPARE_AND_SET: &str = "local now = redis.call('GET', KEYS[1]) \
@@ -129,6 +132,22 @@ impl Store {
     /// There was no answer; it may be gone.
     pub async fn take(&self, key: &str) -> Result<Option<Vec<u8>>, FleetError> {
         bytes(self.ask(redis::cmd("GETDEL").arg(self.key(key))).await?)
+    }
+
+    /// Takes a value away as [`Self::take`] does, and leaves a mark for this long: nobody gets it again, and
+    /// [`Self::set_if_absent`] does not put it there, however late it comes.
+    ///
+    /// # Errors
+    /// There was no answer; it may be gone.
+    pub async fn take_for_good(
+        &self,
+        key: &str,
+        mark: Duration,
+    ) -> Result<Option<Vec<u8>>, FleetError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key(key)).arg(MARK).arg("PX");
+        let answer = self.ask(command.arg(milliseconds(mark)).arg("GET")).await?;
+        Ok(bytes(answer)?.filter(|value| value != MARK))
     }
 
     /// Stores a value for this long.

@@ -58,6 +58,15 @@ async fn works(store: &Store) {
         Some(&b"\xff\x00"[..])
     );
 
+    let taken = async || store.take_for_good("c", LONG).await.unwrap();
+    assert_eq!(taken().await, None);
+    let late = store.set_if_absent("c", b"1", LONG).await.unwrap();
+    assert!(!late && taken().await.is_none(), "it came too late");
+    assert!(store.set_if_absent("d", b"1", LONG).await.unwrap());
+    let taken = async || store.take_for_good("d", LONG).await.unwrap();
+    assert_eq!(taken().await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(taken().await, None);
+
     let swap =
         async |old: Option<&[u8]>, new: &[u8]| store.compare_and_set("b", old, new).await.unwrap();
     assert!(!swap(Some(b"x"), b"1").await);

@@ -39,6 +39,8 @@ const ORDER_LIMIT: Duration = Duration::from_secs(30);
 pub struct TicketKeys {
     ring: ArcSwap<KeyRing>,
     status: Mutex<Status>,
+    /// The lowest generation that opens, as it was seen last.
+    floor: Mutex<Option<Floor>>,
     /// Counts revocations.
     era: AtomicU64,
     orders: mpsc::Sender<Order>,
@@ -87,6 +89,14 @@ pub struct Look {
     pub again: Duration,
 }
 
+/// A lowest generation, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Floor {
+    source: &'static str,
+    place: String,
+    lowest: u64,
+}
+
 struct Order {
     rotation: Rotation,
     reply: oneshot::Sender<Result<String, String>>,
@@ -117,9 +127,11 @@ impl TicketKeys {
     /// The same, in place of the keys of `old`.
     pub fn after(source: Source, old: Option<&Self>) -> Self {
         let (orders, receiver) = mpsc::channel(ORDERS);
+        let floor = old.and_then(|old| lock(&old.floor).clone());
         Self {
             ring: ArcSwap::default(),
             status: Mutex::default(),
+            floor: Mutex::new(floor),
             era: AtomicU64::new(old.map_or(0, Self::era)),
             orders,
             begun: Mutex::new(Some((source, receiver))),
@@ -132,11 +144,7 @@ impl TicketKeys {
     /// # Errors
     /// The source cannot give keys and will not by itself.
     pub async fn begin(self: &Arc<Self>) -> Result<(), TicketKeysError> {
-        let begun = self
-            .begun
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let begun = lock(&self.begun).take();
         let Some((mut source, orders)) = begun else {
             return Ok(());
         };
@@ -160,10 +168,7 @@ impl TicketKeys {
 
     /// How the source is.
     pub fn status(&self) -> Status {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.status).clone()
     }
 
     /// Has another key seal from now on, at once and over the fleet, as far as the source reaches. Says what was done.
@@ -185,16 +190,18 @@ impl TicketKeys {
     }
 
     fn adopt(&self, look: Look) {
+        let mut revoked = self.is_raised(&look.status);
         if let Some(ring) = look.ring {
             let ring = Arc::new(ring);
             let before = self.ring.swap(Arc::clone(&ring));
             // A key is in the ring for as long as it may have sealed tickets, unless they are not to count.
             let opens = |key: &Arc<TicketKey>| ring.opens().iter().any(|it| it.id() == key.id());
-            if before.seals().is_some_and(|key| !opens(key)) {
-                self.era.fetch_add(1, Ordering::Release);
-            }
+            revoked |= before.seals().is_some_and(|key| !opens(key));
         }
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if revoked {
+            self.era.fetch_add(1, Ordering::Release);
+        }
+        let mut status = lock(&self.status);
         match (&status.error, &look.status.error) {
             (before, Some(error)) if before.as_ref() != Some(error) => {
                 tracing::warn!(source = look.status.source, error, "ticket keys");
@@ -206,6 +213,28 @@ impl TicketKeys {
         }
         *status = look.status;
     }
+
+    /// Whether a source tells of a revocation that it had not told of before. After an outage nothing may have been
+    /// sealed for a while, so that keys alone do not show it.
+    fn is_raised(&self, status: &Status) -> bool {
+        let Some((_, lowest)) = status.generation else {
+            return false;
+        };
+        let told = Floor {
+            source: status.source,
+            place: status.place.clone(),
+            lowest,
+        };
+        let before = lock(&self.floor).replace(told);
+        before.is_some_and(|before| {
+            let same = (before.source, &before.place) == (status.source, &status.place);
+            same && before.lowest < lowest
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn keep_fresh(
@@ -250,3 +279,5 @@ pub fn unix_now() -> i64 {
 
 #[cfg(test)]
 mod redis_tests;
+#[cfg(test)]
+mod tests;

@@ -13,24 +13,27 @@ use super::{KeyRing, Look, Rotation, Status, TicketKey, TicketKeysError, Version
 #[derive(Debug)]
 pub struct Random {
     setup: Setup,
-    /// The newest last.
+    /// Made here; the newest, which seals, last.
     keys: Vec<Arc<TicketKey>>,
+    /// Keys of an earlier source, and until when they open. None of them seals: an operator who left a source may
+    /// have had a reason.
+    known: Vec<(Arc<TicketKey>, Option<i64>)>,
     made: i64,
     failures: u64,
 }
 
 impl Random {
-    pub(super) fn new(setup: Setup, mut known: Vec<Arc<TicketKey>>) -> Self {
-        known.sort_by_key(|key| key.period());
+    pub(super) fn new(setup: Setup, known: Vec<Arc<TicketKey>>) -> Self {
         Self {
             setup,
-            keys: known,
+            keys: Vec::new(),
+            known: known.into_iter().map(|key| (key, None)).collect(),
             made: 0,
             failures: 0,
         }
     }
 
-    /// Those that open; the newest, which seals, is the last.
+    /// Those that were made here; the newest, which seals, is the last.
     pub(super) fn keys(&self) -> &[Arc<TicketKey>] {
         &self.keys
     }
@@ -46,10 +49,18 @@ impl Random {
         // A key outlives its period by the life of the tickets it sealed.
         self.keys
             .retain(|key| now < key.period().1.saturating_add(lifetime));
+        // One of an earlier source sealed until now at most.
+        for (key, until) in &mut self.known {
+            until.get_or_insert(key.period().1.min(now).saturating_add(lifetime));
+        }
+        self.known
+            .retain(|(_, until)| until.is_none_or(|until| now < until));
+        let known = self.known.iter().map(|(key, _)| key);
+        let opens = self.keys.iter().chain(known).cloned().collect();
         let newest = self.keys.last().cloned();
         let left = newest.as_ref().map_or(rotate, |key| key.period().1 - now);
         Ok(Look {
-            ring: Some(KeyRing::new(newest, self.keys.clone())),
+            ring: Some(KeyRing::new(newest, opens)),
             status: self.status(None),
             again: Duration::from_secs(u64::try_from(left.clamp(1, 3600)).unwrap_or(1)),
         })
@@ -69,6 +80,7 @@ impl Random {
     pub(super) fn rotate(&mut self, rotation: Rotation, now: i64) -> Result<String, String> {
         if rotation == Rotation::Revoke {
             self.keys.clear();
+            self.known.clear();
         }
         self.make(now).map_err(|error| error.0)?;
         Ok(match rotation {
@@ -131,6 +143,23 @@ mod tests {
             let ring = source.look(now).unwrap().ring.unwrap();
             assert_eq!(ring.open(&[0; 32], &ticket).is_ok(), opens, "at {now}");
             assert!(ring.opens().len() <= 4);
+        }
+    }
+
+    #[test]
+    fn a_key_of_an_earlier_source_opens_for_a_while_and_never_seals() {
+        // As out of a file, without an end, and as derived ahead for an epoch to come.
+        for period in [(900, i64::MAX), (1100, 1200)] {
+            let name = "earlier".to_owned();
+            let earlier = TicketKey::new(&[7; 32], Versions::All, name, period);
+            let ticket = earlier.seal(&[0; 32], b"").unwrap();
+            let mut source = Random::new(source().setup, vec![Arc::new(earlier)]);
+            for (now, opens) in [(1000, true), (1249, true), (1250, false)] {
+                let look = source.look(now).unwrap();
+                assert_ne!(sealed(&look)[..9], ticket[..9]);
+                let ring = look.ring.unwrap();
+                assert_eq!(ring.open(&[0; 32], &ticket).is_ok(), opens, "at {now}");
+            }
         }
     }
 

@@ -78,6 +78,12 @@ impl Shared {
         let keys: Option<Vec<SharedKey>> = keys.collect();
         let keys =
             keys.ok_or("the keys there do not unwrap: is `wrap` the same on every gateway?")?;
+        // The numbers of keys are bound to them, the floor is not: one that is out of reach would make every key to
+        // come one that no revocation ends.
+        let highest = keys.iter().map(|key| key.id).max();
+        if highest.is_some_and(|highest| record.floor > highest) {
+            return Err("the lowest key that opens there was never made".to_owned());
+        }
         let mut shared = Self {
             version: record.version,
             floor: record.floor,
@@ -221,6 +227,8 @@ mod tests {
         assert!(Shared::read(b"{}", &wrap, "a").is_err());
         let text = String::from_utf8(raw).unwrap();
         for (from, to) in [
+            ("\"floor\":0", "\"floor\":3"),
+            ("\"floor\":0", "\"floor\":18446744073709551615"),
             ("1000", "1001"),
             ("\"id\":1", "\"id\":3"),
             ("\"format\":1", "\"format\":2"),

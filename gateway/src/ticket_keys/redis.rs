@@ -139,7 +139,8 @@ impl RedisKeys {
             if !changed {
                 return Ok(());
             }
-            next.version += 1;
+            // Whoever writes to the store may have set it to anything.
+            next.version = next.version.wrapping_add(1);
             next.prune(&self.setup, now);
             let wrap = self.unwraps.as_ref().ok_or("there is no wrapping key")?;
             let new = next.write(wrap, &self.setup.fleet)?;

@@ -9,6 +9,8 @@ mod acceptor;
 mod client_cert;
 mod client_hello;
 mod early_data;
+#[doc(hidden)]
+pub mod fuzzing;
 mod refusal;
 mod resumption;
 mod server_config;

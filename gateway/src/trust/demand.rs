@@ -73,6 +73,19 @@ impl Shown {
         })
     }
 
+    /// A client that returns, with what its leaf is known to say.
+    pub(super) fn recalled(
+        chain: Vec<CertificateDer<'static>>,
+        identity: Option<Arc<Identity>>,
+        proof: Option<Proof>,
+    ) -> Self {
+        Self {
+            chain,
+            identity,
+            proofs: RefCell::new(proof.into_iter().collect()),
+        }
+    }
+
     /// The certificates, the leaf first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain

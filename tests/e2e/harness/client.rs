@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use portcullis_bench::pki::Leaf;
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, SupportedCipherSuite,
     SupportedProtocolVersion,
@@ -17,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::sessions::Sessions;
 use super::verifier::NameOf;
 use super::{Connection, Gateway, Response, within};
 
@@ -37,6 +40,7 @@ pub(crate) struct Client {
     config: OnceLock<Arc<ClientConfig>>,
     /// Sends what it writes first with its first flight, where its session allows that.
     early_data: bool,
+    sessions: Option<Arc<Sessions>>,
 }
 
 /// Why there was no connection, or no answer.
@@ -70,6 +74,7 @@ impl Client {
             key: None,
             config: OnceLock::new(),
             early_data: false,
+            sessions: None,
         }
     }
 
@@ -154,6 +159,27 @@ impl Client {
         self.changed()
     }
 
+    /// Offers every session to every server, for ever.
+    pub(crate) fn never_forgets(mut self) -> Self {
+        self.sessions = Some(Arc::new(Sessions::new()));
+        self.changed()
+    }
+
+    /// The sessions of a client that never forgets.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.sessions.as_ref().unwrap()
+    }
+
+    /// The same client, its sessions included, under another server name and host.
+    pub(crate) fn elsewhere(&self, server_name: Option<&str>, host: &str) -> Self {
+        self.shared_config();
+        Self {
+            host: host.to_owned(),
+            server_name: server_name.map(str::to_owned),
+            ..self.clone()
+        }
+    }
+
     /// Connects to the first listener and asks once.
     pub(crate) async fn get(&self, gateway: &Gateway, path: &str) -> Result<Response, Refused> {
         self.connect(gateway.address()).await?.get(path).await
@@ -179,7 +205,7 @@ impl Client {
             Some(name) => ServerName::try_from(name.clone()).unwrap(),
             None => ServerName::from(address.ip()),
         };
-        let config = self.config.get_or_init(|| Arc::new(self.configure()));
+        let config = self.shared_config();
         let connector = TlsConnector::from(Arc::clone(config)).early_data(self.early_data);
         within("a handshake", connector.connect(name, tcp))
             .await
@@ -196,6 +222,10 @@ impl Client {
         bytes
     }
 
+    fn shared_config(&self) -> &Arc<ClientConfig> {
+        self.config.get_or_init(|| Arc::new(self.configure()))
+    }
+
     fn changed(mut self) -> Self {
         self.config = OnceLock::new();
         self
@@ -208,7 +238,11 @@ impl Client {
             cipher_suites: self.suites.clone().unwrap_or(default.cipher_suites),
             ..aws_lc_rs::default_provider()
         });
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let clock: Arc<dyn TimeProvider> = match &self.sessions {
+            Some(sessions) => Arc::clone(sessions) as _,
+            None => Arc::new(DefaultTimeProvider),
+        };
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
@@ -228,6 +262,9 @@ impl Client {
         };
         config.alpn_protocols.clone_from(&self.alpn);
         config.enable_early_data = self.early_data;
+        if let Some(sessions) = &self.sessions {
+            config.resumption = Resumption::store(Arc::clone(sessions) as _);
+        }
         config
     }
 }

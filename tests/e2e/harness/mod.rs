@@ -17,6 +17,7 @@ mod process;
 mod raw;
 pub(crate) mod redis;
 mod responder;
+mod sessions;
 mod site;
 mod token;
 pub(crate) mod tools;

@@ -5,7 +5,9 @@
 
 pub mod client_cert;
 pub mod crl;
+pub mod hello;
 pub mod identity;
 pub mod ocsp;
 pub mod path;
+pub mod session;
 pub mod xfcc;

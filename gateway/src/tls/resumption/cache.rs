@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::ticket_keys::Binding;
 
-/// What an entry costs beside the bytes of its state: the id, two counters, the slot in the table, what the allocator
-/// rounds up (measured: see docs/BENCHMARKS.md).
-const ENTRY: u64 = 208;
+/// What an entry costs beside the bytes of its state: the id, the slot in a table that grows by doubling, the ids of the
+/// evicted, what the allocator rounds up (measured: see docs/BENCHMARKS.md).
+const ENTRY: u64 = 352;
 /// Longest id: TLS 1.2 session ids and the ids of rustls' own TLS 1.3 sessions have 32 bytes.
 const ID: usize = 32;
 
@@ -102,8 +102,10 @@ impl Weighter<Id, Arc<Stored>> for Weigh {
 impl SessionCache {
     /// A cache of at most `entries` sessions that take at most `bytes`.
     pub fn new(entries: usize, bytes: u64) -> Self {
+        // Room is made for that many at once; more find theirs as they come.
+        let usual = usize::try_from(bytes / (2 * ENTRY)).unwrap_or(usize::MAX);
         Self {
-            sessions: Cache::with_weighter(entries, bytes, Weigh),
+            sessions: Cache::with_weighter(entries.min(usual), bytes, Weigh),
             least: AtomicU64::new(least(entries, bytes)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -189,7 +191,7 @@ impl SessionCache {
 }
 
 fn least(entries: usize, bytes: u64) -> u64 {
-    bytes / (entries.max(1) as u64)
+    bytes.div_ceil(entries.max(1) as u64)
 }
 
 impl fmt::Debug for Stored {

@@ -160,7 +160,8 @@ impl Exchange {
         }
         let course = self.course();
         let now = i64::try_from(session.created).unwrap_or(i64::MAX);
-        let mut out = Zeroizing::new(Vec::with_capacity(1024));
+        // Room for all of it, for a vector that grows leaves copies of the secret behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(encoded.len() + 1024));
         session.write(&mut out);
         let proof = course.proof.clone().or_else(peek_proof);
         let (authenticated, not_after) = match course.carried() {
@@ -231,12 +232,16 @@ impl ProducesTickets for Exchange {
 impl StoresServerSessions for Exchange {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         let value = Zeroizing::new(value);
-        let state = self.state(&value, |_| true);
+        let mut made = ProtocolVersion::TLSv1_2;
+        let state = self.state(&value, |version| {
+            made = version;
+            true
+        });
         self.site.stats.issued(state.as_ref().err().copied());
         let Ok((state, left)) = state else {
             return false;
         };
-        self.site.publish(&key, &state, left);
+        self.site.publish(&key, (made, &state), left);
         let until = crate::ticket_keys::unix_now().saturating_add(left);
         let stored = Stored::new((self.site.binding, self.era), until, state);
         self.site.sessions.put(&key, stored)

@@ -418,6 +418,26 @@ impl Prepared {
     }
 }
 
+/// Whether the bytes are a session, as rustls writes it or as it is sealed; for the fuzz targets.
+pub(super) fn reads_session(bytes: &[u8]) -> bool {
+    let of_rustls = Session::of_rustls(bytes).map(|(session, _)| session);
+    let sealed = Session::read(bytes).map(|(session, _)| session);
+    for session in of_rustls.iter().chain(&sealed) {
+        let mut written = Vec::new();
+        session.write(&mut written);
+        assert!(
+            Session::read(&written)
+                .is_some_and(|(again, rest)| again == *session && rest.is_empty())
+        );
+        let encoded = session.to_rustls();
+        assert!(
+            Session::of_rustls(&encoded)
+                .is_some_and(|(again, chain)| again == *session && chain.is_empty())
+        );
+    }
+    of_rustls.is_some() || sealed.is_some()
+}
+
 /// What is looked at of an offer.
 fn offered(offer: &Offer, means: Means, tls13: bool) -> impl Iterator<Item = &[u8]> {
     let (psks, single) = match (tls13, means) {

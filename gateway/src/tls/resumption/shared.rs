@@ -7,9 +7,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
+
 use super::SiteResumption;
 use crate::fleet::Store;
 use crate::tls::client_hello::Offer;
+
+/// How long nobody puts a session back that was asked for with early data. rustls believes a ticket's age that is wrong
+/// by at most a minute, to either side, so that the same hello comes with acceptable early data for two.
+const REFUSED_FOR: Duration = Duration::from_secs(180);
 
 /// What the fleet said about an offered session.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +46,12 @@ impl SiteResumption {
             forget(store, key);
             return Fetched::Nothing;
         }
-        match store.take(&key).await {
+        let taken = match offer.early_data {
+            // What is not there yet must not be there for a replay: this client sends its request again.
+            true => store.take_for_good(&key, REFUSED_FOR).await,
+            false => store.take(&key).await,
+        };
+        match taken {
             Ok(Some(sealed)) => Fetched::Taken(sealed),
             Ok(None) => Fetched::Absent,
             Err(error) => {
@@ -53,10 +64,15 @@ impl SiteResumption {
     }
 
     /// Tells the fleet about a session. Where that fails this gateway alone has it.
-    pub(super) fn publish(&self, id: &[u8], state: &[u8], left: i64) {
+    pub(super) fn publish(&self, id: &[u8], (version, state): (ProtocolVersion, &[u8]), left: i64) {
         let Some(store) = self.store.clone() else {
             return;
         };
+        // Others are never asked for. And a key that can be derived again opens no recorded traffic of TLS 1.3 but
+        // early data, of TLS 1.2 all.
+        if version != ProtocolVersion::TLSv1_3 {
+            return;
+        }
         let ring = self.keys.ring();
         let sealed = ring.seals().and_then(|key| key.seal(&self.binding, state));
         let Some(sealed) = sealed else { return };
@@ -64,7 +80,7 @@ impl SiteResumption {
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(1));
         // Bounded by the store, which takes so many commands at a time and no more.
         tokio::spawn(async move {
-            if let Err(error) = store.put(&key, &sealed, left).await {
+            if let Err(error) = store.set_if_absent(&key, &sealed, left).await {
                 tracing::debug!(%error, "a session is not shared");
             }
         });
@@ -82,8 +98,11 @@ impl SiteResumption {
 fn forget(store: &Arc<Store>, key: String) {
     let store = Arc::clone(store);
     tokio::spawn(async move {
-        if let Err(error) = store.take(&key).await {
+        if let Err(error) = store.take_for_good(&key, REFUSED_FOR).await {
             tracing::debug!(%error, "a used session is still shared");
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

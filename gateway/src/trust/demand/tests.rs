@@ -271,3 +271,30 @@ fn a_client_that_is_written_down_is_recalled_while_its_intermediates_are_known()
         }
     }
 }
+
+#[test]
+fn a_client_that_is_written_down_wrongly_is_nobody_and_never_a_panic() {
+    let ours = Ca::new("ours");
+    let between = ours.below("between");
+    let now = UnixTime::now();
+    let knows = requires(&completed(&[&ours], &[&between], ""));
+    let chain = between.leaf();
+    let proof = knows.verify(&chain, now).unwrap();
+    let ders: Vec<&[u8]> = chain.iter().map(|der| der.as_ref()).collect();
+    let mut written = Vec::new();
+    knows
+        .write_client(&ders, proof.as_ref(), &mut written)
+        .unwrap();
+    for end in 0..written.len() {
+        assert!(knows.read_client(&written[..end]).is_err(), "cut at {end}");
+    }
+    for at in 0..written.len() {
+        for change in [1, 0x40, 0x80, 0xff] {
+            let mut changed = written.clone();
+            changed[at] ^= change;
+            if let Ok(read) = knows.read_client(&changed) {
+                let _ = knows.met_by(&read, now);
+            }
+        }
+    }
+}
