@@ -135,6 +135,32 @@ async fn every_session_outlives_a_rolling_change_of_the_lifetime() {
     rolls("lifetime = '4h'", "lifetime = '8h'").await;
 }
 
+/// Wrong, but what it is today: keys are numbered by epochs of `rotate`, so another one makes other keys, and nobody
+/// derives those of two. Sessions end; what must not happen is that a handshake fails.
+#[tokio::test]
+async fn another_rotate_ends_sessions_and_fails_no_handshake() {
+    let echo = Echo::start().await.unwrap();
+    let (a, b) = (
+        gateway(&echo, "ticket-root").await,
+        gateway(&echo, "ticket-root").await,
+    );
+    let before = Callers::meet(&a, "before").await;
+    let change = |text: String| text.replace("rotate = '1h'", "rotate = '30m'");
+    a.rewrite_config(change);
+    a.reload().await.unwrap();
+    let between = Callers::meet(&a, "between").await;
+    between.resume(&a, "half-way").await;
+    assert_eq!(between.resumed(&b, "half-way").await, 0);
+    before.resume(&b, "half-way").await;
+    assert_eq!(before.resumed(&a, "half-way").await, 0);
+    b.rewrite_config(change);
+    b.reload().await.unwrap();
+    for callers in [&before, &between] {
+        callers.resumed(&a, "after").await;
+        callers.resume(&b, "after").await;
+    }
+}
+
 /// `portcullis tickets ...` beside a gateway, with its configuration and its token.
 async fn operator(gateway: &Gateway, words: &[&str]) -> Said {
     let mut command = Command::new(SHIM);

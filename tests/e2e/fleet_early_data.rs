@@ -193,8 +193,8 @@ async fn a_flight_that_comes_to_every_gateway_at_once_is_served_once() {
     for round in 0..3 {
         let client = client();
         meet(&client, fleet.a.address()).await;
-        // One is used up in each round.
-        fleet.shares(2 + round).await;
+        // One that was used leaves a mark.
+        fleet.shares(2 * (round + 1)).await;
         let path = format!("/early/at-once/{round}");
         let flight = intercepted(&client, &path).await;
         let before = fleet.early_data("accepted").await;
