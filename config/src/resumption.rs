@@ -104,8 +104,9 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const SECOND: Duration = Duration::from_secs(1);
 /// A lineage beyond this is no bound.
 const LINEAGE_MAX: Duration = Duration::from_secs(365 * 86_400);
-/// More early data than any safe request has.
-const EARLY_DATA_MAX: u64 = 1 << 20;
+/// rustls skips 16 KiB of early data that it does not accept, records and all; a client that was promised more than fits
+/// would lose its connection. Safe requests are smaller.
+const EARLY_DATA_MAX: u64 = 14 << 10;
 
 /// What is known of the resumption of a site: each key with its place, which is empty for a default.
 #[derive(Debug, Clone)]

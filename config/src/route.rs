@@ -112,7 +112,7 @@ impl RawRoute {
         if let (Some(early), EarlyData::Never) = (&early_data, site.early_data) {
             check
                 .error(&early.span, "this site takes no early data")
-                .help("give it `resumption = { early_data = \"16KiB\" }`, or remove this");
+                .help("give it `resumption = { early_data = \"8KiB\" }`, or remove this");
         }
         Some(Located {
             value: RouteDraft {

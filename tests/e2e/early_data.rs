@@ -11,7 +11,7 @@ use crate::harness::{Client, Gateway, RawTls, Site, client_ca, client_leaf, with
 async fn gateway(echo: &Echo, mode: &str) -> Gateway {
     let site = Site::new("localhost")
         .client_cert(mode, (mode != "ignore").then(client_ca))
-        .line("resumption = { early_data = '16KiB' }")
+        .line("resumption = { early_data = '8KiB' }")
         .early("/early");
     Gateway::builder()
         .site(site)

@@ -119,7 +119,7 @@ impl Fleet {
 async fn gateway(echo: &Echo, mode: &str, (keys, store): (&Path, &str)) -> Gateway {
     let site = Site::new("localhost")
         .client_cert(mode, (mode != "ignore").then(client_ca))
-        .line("resumption = { early_data = '16KiB', early_data_store = 'main' }")
+        .line("resumption = { early_data = '8KiB', early_data_store = 'main' }")
         .early("/early");
     let keys = keys.display();
     Gateway::builder()

@@ -164,7 +164,7 @@ fn bounds_of_resumption_are_kept() {
     one("mode = \"on\"", "25:8 unknown value `on`");
     one("tickets = 9", "25:11 must be between 0 and 8");
     one("lifetime = \"8d\"", "25:12 must be between 1s and 7d");
-    one("early_data = 0", "25:14 must be between 1B and 1MiB");
+    one("early_data = 0", "25:14 must be between 1B and 14KiB");
     one("early_data_store = \"x\"", "25:20 no redis is called `x`");
     let longer = "25:12 a session of the site `api` would live for 2d, and the lineage it belongs to for 1d only";
     one("lifetime = \"2d\"", longer);
