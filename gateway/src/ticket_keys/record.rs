@@ -120,8 +120,13 @@ impl Shared {
         self.keys.retain(|key| key.id >= self.floor);
     }
 
-    /// Adds the keys of this and the next epoch where they are missing; tells whether they were.
-    pub(super) fn advance(&mut self, setup: &Setup, now: i64) -> Result<bool, String> {
+    /// Adds the keys of this and the next epoch where they are missing; tells whether they were. A key that is made late,
+    /// after an outage, seals `head_start` seconds from now, when every gateway has it: until then the last one does.
+    pub(super) fn advance(
+        &mut self,
+        setup: &Setup,
+        (now, head_start): (i64, i64),
+    ) -> Result<bool, String> {
         let rotate = setup.rotate;
         let begin = |at: i64| at.div_euclid(rotate) * rotate;
         // What a gateway with a wrong clock made for a far day is no reason to make nothing until then.
@@ -134,7 +139,8 @@ impl Shared {
             if end.is_some_and(|end| end > now + rotate) {
                 return Ok(added);
             }
-            self.add(begin(now).max(end.unwrap_or(i64::MIN)))?;
+            let from = end.map(|end| end.max(now + head_start));
+            self.add(from.unwrap_or_else(|| begin(now)))?;
             added = true;
         }
     }
@@ -218,7 +224,7 @@ mod tests {
     fn a_record_of_another_fleet_or_tampered_with_is_not_read() {
         let wrap = WrapKeys::of(&[1]);
         let mut shared = Shared::default();
-        shared.advance(&SETUP, 1010).unwrap();
+        shared.advance(&SETUP, (1010, 0)).unwrap();
         let raw = shared.write(&wrap, "a").unwrap();
         let read = Shared::read(&raw, &wrap, "a").unwrap();
         assert!(read.keys == shared.keys);
@@ -242,11 +248,11 @@ mod tests {
     #[test]
     fn the_next_key_is_there_for_a_whole_epoch_before_it_seals() {
         let mut shared = Shared::default();
-        assert!(shared.advance(&SETUP, 1010).unwrap());
+        assert!(shared.advance(&SETUP, (1010, 0)).unwrap());
         assert_eq!(froms(&shared), [1000, 1100]);
         let mut seen = froms(&shared);
         for now in 1011..3000 {
-            let added = shared.advance(&SETUP, now).unwrap();
+            let added = shared.advance(&SETUP, (now, 0)).unwrap();
             assert_eq!(added, now % 100 == 0, "at {now}");
             shared.prune(&SETUP, now);
             let sealing = shared.keys[shared.seals(now)].from;
@@ -260,39 +266,41 @@ mod tests {
     }
 
     #[test]
-    fn after_a_long_outage_one_key_is_made_for_now_and_one_for_later() {
+    fn after_a_long_outage_a_key_is_made_that_seals_when_every_gateway_has_it() {
         let mut shared = Shared::default();
-        shared.advance(&SETUP, 1010).unwrap();
-        shared.advance(&SETUP, 9_999).unwrap();
-        assert_eq!(froms(&shared), [1000, 1100, 9900, 10_000]);
+        shared.advance(&SETUP, (1010, 0)).unwrap();
+        shared.advance(&SETUP, (9_999, 10)).unwrap();
+        assert_eq!(froms(&shared), [1000, 1100, 10_009]);
+        let sealing = |now| shared.keys[shared.seals(now)].from;
+        assert_eq!((sealing(10_008), sealing(10_009)), (1100, 10_009));
         shared.prune(&SETUP, 9_999);
         // The last before the outage may have sealed until a moment ago.
-        assert_eq!(froms(&shared), [1100, 9900, 10_000]);
+        assert_eq!(froms(&shared), [1100, 10_009]);
     }
 
     #[test]
     fn a_gateway_whose_clock_is_years_ahead_does_not_stop_the_others() {
         let mut shared = Shared::default();
-        shared.advance(&SETUP, 1_000_000).unwrap();
-        assert!(shared.advance(&SETUP, 1010).unwrap());
+        shared.advance(&SETUP, (1_000_000, 0)).unwrap();
+        assert!(shared.advance(&SETUP, (1010, 0)).unwrap());
         assert_eq!(froms(&shared)[..2], [1000, 1100]);
         assert_eq!(shared.keys[shared.seals(1010)].from, 1000);
-        assert!(!shared.advance(&SETUP, 1011).unwrap());
+        assert!(!shared.advance(&SETUP, (1011, 0)).unwrap());
     }
 
     #[test]
     fn a_rotation_replaces_what_is_to_come_and_a_revocation_everything() {
         let mut shared = Shared::default();
-        shared.advance(&SETUP, 1010).unwrap();
+        shared.advance(&SETUP, (1010, 0)).unwrap();
         let ids = |shared: &Shared| shared.keys.iter().map(|key| key.id).collect::<Vec<_>>();
         shared.rotate(Rotation::Keep, 1020, 1030).unwrap();
-        shared.advance(&SETUP, 1020).unwrap();
+        shared.advance(&SETUP, (1020, 0)).unwrap();
         assert_eq!(froms(&shared), [1000, 1030, 1100]);
         assert_eq!(ids(&shared), [1, 2, 3]);
         assert_eq!(shared.seals(1029), 0);
         assert_eq!(shared.seals(1030), 1);
         shared.rotate(Rotation::Revoke, 1040, 1040).unwrap();
-        shared.advance(&SETUP, 1040).unwrap();
+        shared.advance(&SETUP, (1040, 0)).unwrap();
         assert_eq!((ids(&shared), shared.floor), (vec![4, 5], 4));
         assert_eq!(froms(&shared), [1040, 1100]);
     }
@@ -306,7 +314,7 @@ mod tests {
             ..SETUP
         };
         for now in 0..2000 {
-            shared.advance(&setup, now).unwrap();
+            shared.advance(&setup, (now, 0)).unwrap();
             shared.prune(&setup, now);
         }
         assert_eq!(shared.keys.len(), KEYS_MAX);

@@ -135,7 +135,7 @@ impl RedisKeys {
                 next.rotate(rotation, now, now + wait)?;
                 changed = true;
             }
-            changed |= next.advance(&self.setup, now)?;
+            changed |= next.advance(&self.setup, (now, self.head_start()))?;
             if !changed {
                 return Ok(());
             }
