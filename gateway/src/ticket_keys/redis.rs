@@ -48,6 +48,10 @@ pub struct RedisKeys {
     failures: u64,
 }
 
+/// Seconds in which every gateway is connected again after an outage: the longest pause between two tries, and one for
+/// clocks that count whole seconds.
+const RETURN: i64 = 3;
+
 impl RedisKeys {
     pub(super) fn new(setup: Setup, store: Arc<Store>, wrap: WrapSource) -> Self {
         Self {
@@ -135,7 +139,7 @@ impl RedisKeys {
                 next.rotate(rotation, now, now + wait)?;
                 changed = true;
             }
-            changed |= next.advance(&self.setup, (now, self.head_start()))?;
+            changed |= next.advance(&self.setup, (now, self.head_start() + RETURN))?;
             if !changed {
                 return Ok(());
             }
