@@ -102,10 +102,7 @@ async fn handshake(
         refused(reason, Some(&site.name), None, Some(&detail));
         return None;
     }
-    let (mut facts, kind) = facts(stream.tls(), (peer, listener), site, &shown);
-    if let Outcome::Declined(declined) = resumption {
-        facts.tls_declined = Some(declined.as_str());
-    }
+    let (facts, kind) = facts(stream.tls(), (peer, listener), site, (&shown, resumption));
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     note(worker, &facts, site, &shown);
     let early_data = stream.early_data();
@@ -146,7 +143,7 @@ fn facts(
     tls: &ServerConnection,
     (client, listener): (SocketAddr, &Arc<str>),
     site: &SiteRules,
-    shown: &Shown,
+    (shown, resumption): (&Shown, Outcome),
 ) -> (ConnectionFacts, HandshakeLabel) {
     let kind = match tls.handshake_kind() {
         Some(HandshakeKind::Resumed) => HandshakeLabel::Resumed,
@@ -162,7 +159,10 @@ fn facts(
         tls_cipher: cipher_name(tls),
         tls_curve: group_name(tls),
         tls_resumed: kind == HandshakeLabel::Resumed,
-        tls_declined: None,
+        tls_declined: match resumption {
+            Outcome::Declined(declined) => Some(declined.as_str()),
+            Outcome::Fresh | Outcome::Resumed => None,
+        },
         identity: shown.client(),
     };
     (facts, kind)

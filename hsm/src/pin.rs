@@ -53,19 +53,32 @@ impl PinSource {
         Ok(pin)
     }
 
+    /// Reads a password of something else than a token in the same way.
+    ///
+    /// # Errors
+    /// Why it cannot be read, never with what was read.
+    pub fn read_password(&self) -> io::Result<Zeroizing<String>> {
+        self.read_line("password")
+    }
+
     fn read_asking(&self, question: &str) -> Result<Pin, HsmError> {
-        let pin = match self {
+        let pin = self.read_line(question);
+        pin.map(Pin)
+            .map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    fn read_line(&self, question: &str) -> io::Result<Zeroizing<String>> {
+        let line = match self {
             PinSource::File(path) => read_file(path),
             PinSource::Env(name) => read_env(name),
             PinSource::Credential(name) => credential(name).and_then(|path| read_file(&path)),
             PinSource::Fd(fd) => read_file(Path::new(&format!("/proc/self/fd/{fd}"))),
             PinSource::Prompt => prompt(question),
-        };
-        let pin = pin.map_err(|error| self.unreadable(error.to_string()))?;
-        if pin.is_empty() {
-            return Err(self.unreadable("it is empty".to_owned()));
+        }?;
+        match line.is_empty() {
+            true => Err(io::Error::other("it is empty")),
+            false => Ok(line),
         }
-        Ok(Pin(pin))
     }
 
     fn unreadable(&self, reason: String) -> HsmError {

@@ -4,7 +4,7 @@ use portcullis_bench::echo::Echo;
 use portcullis_bench::pki::{write_file, write_secret};
 use tokio::process::Command;
 
-use crate::harness::tools::run;
+use crate::harness::tools::{self, run};
 use crate::harness::{Gateway, Token, client_ca, client_leaf, server_ca};
 
 /// A gateway with its key in the token that demands certificates, and a client's files in its folder.
@@ -30,11 +30,7 @@ async fn demanding(echo: &Echo) -> Gateway {
     reason = "a peer that is not there is said, not hidden"
 )]
 async fn installed(program: &str) -> bool {
-    let found = Command::new("sh")
-        .args(["-c", &format!("command -v {program}")])
-        .output()
-        .await;
-    let found = found.is_ok_and(|output| output.status.success());
+    let found = tools::installed(program).await;
     if !found {
         eprintln!("SKIPPED: {program} is not installed");
     }

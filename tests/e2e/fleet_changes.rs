@@ -3,10 +3,8 @@
 use std::fmt::Write as _;
 
 use portcullis_bench::echo::Echo;
-use tokio::process::Command;
 
-use crate::harness::tools::{Said, run};
-use crate::harness::{Client, Gateway, SHIM, Token, client_ca, client_leaf, until};
+use crate::harness::{Client, Gateway, Token, client_ca, client_leaf, until};
 
 /// Of each kind of client.
 const EACH: usize = 3;
@@ -161,16 +159,6 @@ async fn another_rotate_ends_sessions_and_fails_no_handshake() {
     }
 }
 
-/// `portcullis tickets ...` beside a gateway, with its configuration and its token.
-async fn operator(gateway: &Gateway, words: &[&str]) -> Said {
-    let mut command = Command::new(SHIM);
-    command.arg("tickets").args(words);
-    command.args(["--config", "portcullis.toml"]);
-    command.env("SOFTHSM2_CONF", Token::shared().conf());
-    command.current_dir(gateway.folder());
-    run(command, "").await
-}
-
 async fn seals(gateway: &Gateway) -> String {
     let said = gateway.ask(&["tickets", "status", "--json"]).await;
     let status: serde_json::Value = serde_json::from_str(&said).unwrap();
@@ -186,7 +174,7 @@ async fn every_session_outlives_a_rotation_and_none_a_revocation() {
         gateway(&echo, "changes").await,
     );
     let before = Callers::meet(&a, "before").await;
-    let said = operator(&a, &["rotate"]).await;
+    let said = a.tickets(&["rotate"]).await;
     assert!(said.status.success(), "{said:?}");
     // At once, when only one of them knows of it, and for as long as that may last.
     let mut round = 0;
@@ -203,7 +191,7 @@ async fn every_session_outlives_a_rotation_and_none_a_revocation() {
         callers.resume(&a, "rotated").await;
     }
 
-    let said = operator(&a, &["rotate", "--revoke"]).await;
+    let said = a.tickets(&["rotate", "--revoke"]).await;
     assert!(said.status.success(), "{said:?}");
     assert_eq!(before.resumed(&a, "revoked").await, 0);
     until("the other gateway looks at its token", async || {

@@ -4,7 +4,7 @@ use portcullis_bench::echo::Echo;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::tools::{Said, run};
+use crate::harness::tools::run;
 use crate::harness::{Client, Gateway, SHIM, Token, until};
 
 async fn gateway(echo: &Echo, mode: &str) -> Gateway {
@@ -109,16 +109,6 @@ async fn kept_sessions_are_counted_until_they_are_used_or_revoked() {
     );
 }
 
-/// `portcullis tickets ...` as an operator does it beside the gateway: with its configuration, and its token.
-async fn operator(gateway: &Gateway, words: &[&str]) -> Said {
-    let mut command = Command::new(SHIM);
-    command.arg("tickets").args(words);
-    command.args(["--config", "portcullis.toml"]);
-    command.env("SOFTHSM2_CONF", Token::shared().conf());
-    command.current_dir(gateway.folder());
-    run(command, "").await
-}
-
 #[tokio::test]
 async fn a_generation_that_is_raised_in_the_token_reaches_the_whole_fleet() {
     let echo = Echo::start().await.unwrap();
@@ -136,13 +126,13 @@ async fn a_generation_that_is_raised_in_the_token_reaches_the_whole_fleet() {
     assert!(!resumes(&here, &sealed, "/sealed").await);
     assert!(!resumes(&there, &kept, "/kept").await);
 
-    let said = operator(&here, &["rotate"]).await;
+    let said = here.tickets(&["rotate"]).await;
     assert!(said.status.success(), "{said:?}");
     assert!(said.stdout.contains("generation 1"), "{said:?}");
     assert!(resumes(&there, &sealed, "/sealed/rotated").await);
     assert!(resumes(&there, &kept, "/kept/rotated").await);
 
-    let said = operator(&here, &["rotate", "--revoke"]).await;
+    let said = here.tickets(&["rotate", "--revoke"]).await;
     assert!(said.status.success(), "{said:?}");
     assert!(!resumes(&here, &sealed, "/sealed/revoked").await);
     let reached = async || (status(&there).await["accepted_from"] == 2).then_some(());

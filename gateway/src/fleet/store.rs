@@ -150,17 +150,6 @@ impl Store {
         Ok(bytes(answer)?.filter(|value| value != MARK))
     }
 
-    /// Stores a value for this long.
-    ///
-    /// # Errors
-    /// There was no answer; it may have been stored.
-    pub async fn put(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), FleetError> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.key(key)).arg(value);
-        self.ask(command.arg("PX").arg(milliseconds(ttl))).await?;
-        Ok(())
-    }
-
     /// Stores a value for ever if what is there still is `old` (`None`: nothing); tells whether it was stored.
     ///
     /// # Errors

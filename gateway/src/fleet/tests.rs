@@ -52,7 +52,7 @@ async fn works(store: &Store) {
     assert_eq!(store.get("a").await.unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(store.take("a").await.unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(store.take("a").await.unwrap(), None);
-    store.put("a", b"\xff\x00", LONG).await.unwrap();
+    store.set_if_absent("a", b"\xff\x00", LONG).await.unwrap();
     assert_eq!(
         store.get("a").await.unwrap().as_deref(),
         Some(&b"\xff\x00"[..])
@@ -250,7 +250,7 @@ async fn a_server_that_was_killed_is_used_again_when_it_returns() {
     let mut redis = Redis::start(folder.path(), &[]).await;
     let store = open(settings(&[redis.url()], Mode::Single));
     up(&store).await;
-    store.put("a", b"1", LONG).await.unwrap();
+    store.set_if_absent("a", b"1", LONG).await.unwrap();
     redis.kill();
     // Without a command: it is noticed by itself.
     until("it counts as away", async || {
@@ -313,7 +313,10 @@ async fn a_cluster_answers_for_every_slot_and_after_a_node_returned() {
     up(&store).await;
     works(&store).await;
     for key in 0..30 {
-        store.put(&key.to_string(), b"1", LONG).await.unwrap();
+        store
+            .set_if_absent(&key.to_string(), b"1", LONG)
+            .await
+            .unwrap();
     }
     for node in &cluster.nodes {
         assert_ne!(node.cli(&["dbsize"]).trim(), "0");
@@ -363,14 +366,14 @@ async fn sentinels_name_the_new_master_after_a_failover() {
     let store = open(knowing(Watched::NAME));
     up(&store).await;
     works(&store).await;
-    store.put("kept", b"1", LONG).await.unwrap();
+    store.set_if_absent("kept", b"1", LONG).await.unwrap();
     until("a copy", async || {
         (watched.replica.cli(&["get", "test:kept"]).trim() == "1").then_some(())
     })
     .await;
     watched.master.kill();
     until("a write to the new master", async || {
-        store.put("new", b"1", LONG).await.ok()
+        store.set_if_absent("new", b"1", LONG).await.ok()
     })
     .await;
     assert_eq!(store.get("kept").await.unwrap().as_deref(), Some(&b"1"[..]));

@@ -195,8 +195,7 @@ impl TicketKeys {
             let ring = Arc::new(ring);
             let before = self.ring.swap(Arc::clone(&ring));
             // A key is in the ring for as long as it may have sealed tickets, unless they are not to count.
-            let opens = |key: &Arc<TicketKey>| ring.opens().iter().any(|it| it.id() == key.id());
-            revoked |= before.seals().is_some_and(|key| !opens(key));
+            revoked |= before.seals().is_some_and(|key| !ring.has(key));
         }
         if revoked {
             self.era.fetch_add(1, Ordering::Release);

@@ -14,6 +14,8 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::rand;
 
+use crate::identity::hex;
+
 /// First byte of every ticket.
 const FORMAT: u8 = 1;
 const ID: usize = 8;
@@ -99,7 +101,7 @@ impl TicketKey {
 
     /// Its public id, in hex.
     pub fn id(&self) -> String {
-        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.id)
     }
 
     /// Which sessions it may seal.
@@ -173,6 +175,11 @@ impl KeyRing {
         &self.opens
     }
 
+    /// Whether a key opens.
+    pub(super) fn has(&self, key: &TicketKey) -> bool {
+        self.places.contains_key(&key.id)
+    }
+
     /// Opens a ticket that is bound to `binding`.
     ///
     /// # Errors
@@ -208,9 +215,8 @@ fn expand(secret: &[u8; 32], label: &[u8], out: &mut [u8]) {
     let key = Salt::new(HKDF_SHA256, b"portcullis tickets").extract(secret);
     let label = [label];
     let okm = key.expand(&label, Length(out.len()));
-    // Only more than 255 blocks are refused.
-    let filled = okm.and_then(|okm| okm.fill(out));
-    debug_assert!(filled.is_ok(), "32 bytes at most");
+    // Only more than 255 blocks are refused. A key that was not filled would be one that everybody knows.
+    okm.and_then(|okm| okm.fill(out)).expect("32 bytes at most");
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub async fn accept<R: Resolve>(
             return Err(refuse(tcp, failure, None, server_name).await);
         }
     };
-    let offer = Offer::read(&records);
+    let offer = tls.resumes().then(|| Offer::read(&records)).flatten();
     drop(records);
     let fetched = tls.fetch(offer.as_ref()).await;
     let prepared = tls.prepare((offer.as_ref(), fetched), server_name.as_deref());

@@ -116,6 +116,11 @@ impl SiteTls {
         })
     }
 
+    /// Whether any session is resumed, so that it matters what a client offers.
+    pub(super) fn resumes(&self) -> bool {
+        self.resumption.is_some()
+    }
+
     /// What other gateways know of the session a client offers.
     pub(super) async fn fetch(&self, offer: Option<&Offer>) -> Fetched {
         match (&self.resumption, offer) {

@@ -7,7 +7,7 @@ use portcullis_bench::pki::write_file;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::{Gateway, server_ca, within};
+use super::{Gateway, SHIM, Token, server_ca, within};
 
 /// How a program ended and what it said.
 #[derive(Debug)]
@@ -49,11 +49,30 @@ impl Gateway {
         run(command, input).await
     }
 
+    /// `portcullis tickets ...` as an operator does it beside the gateway: with its configuration, and the token.
+    pub(crate) async fn tickets(&self, words: &[&str]) -> Said {
+        let mut command = Command::new(SHIM);
+        command.arg("tickets").args(words);
+        command.args(["--config", "portcullis.toml"]);
+        command.env("SOFTHSM2_CONF", Token::shared().conf());
+        command.current_dir(self.folder());
+        run(command, "").await
+    }
+
     fn server_trust(&self) -> std::path::PathBuf {
         let path = self.folder().join("server-root.pem");
         write_file(&path, server_ca().root_pem()).unwrap();
         path
     }
+}
+
+/// Whether a program is installed.
+pub(crate) async fn installed(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output()
+        .await;
+    found.is_ok_and(|output| output.status.success())
 }
 
 /// Runs a program to its end.

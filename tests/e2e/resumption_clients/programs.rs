@@ -4,7 +4,7 @@
 use tokio::process::Command;
 
 use crate::harness::Gateway;
-use crate::harness::tools::{Said, run};
+use crate::harness::tools::{self, Said, run};
 use crate::hsm_recovery::cause::skip;
 
 /// A program in the gateway's folder.
@@ -22,11 +22,7 @@ pub(super) async fn program(
 /// Whether these are installed; if not, says so.
 pub(super) async fn installed(test: &str, programs: &[&str], package: &str) -> bool {
     for program in programs {
-        let found = Command::new("sh")
-            .args(["-c", &format!("command -v {program}")])
-            .output()
-            .await;
-        if !found.is_ok_and(|output| output.status.success()) {
+        if !tools::installed(program).await {
             skip(test, &format!("no {program}"), package);
             return false;
         }

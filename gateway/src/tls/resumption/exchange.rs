@@ -58,6 +58,15 @@ pub(super) struct Exchange {
     lifetime: AtomicU32,
 }
 
+/// A session that is about to be given out.
+pub(super) struct State {
+    pub(super) version: ProtocolVersion,
+    /// As it is sealed or stored.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// Seconds for which it is worth something.
+    pub(super) left: i64,
+}
+
 /// How the handshake goes, as far as it is known.
 struct Course {
     stage: Stage,
@@ -147,15 +156,12 @@ impl Exchange {
         (answer.offered == offered).then(|| answer.session.to_vec())
     }
 
-    /// What is to be sealed or stored of a session rustls made, and for how many seconds it is worth something.
-    /// Called while rustls handles the client's Finished; in a TLS 1.2 resumption already when it answers the hello.
-    fn state(
-        &self,
-        encoded: &[u8],
-        admits: impl FnOnce(ProtocolVersion) -> bool,
-    ) -> Result<(Zeroizing<Vec<u8>>, i64), NotIssued> {
+    /// What is to be sealed or stored of a session rustls made. Called while rustls handles the client's Finished; in a
+    /// TLS 1.2 resumption already when it answers the hello.
+    fn state(&self, encoded: &[u8], versions: Versions) -> Result<State, NotIssued> {
         let (session, chain) = Session::of_rustls(encoded).ok_or(NotIssued::NotUnderstood)?;
-        if !admits(session.version) {
+        let version = session.version;
+        if versions == Versions::Tls13 && version != ProtocolVersion::TLSv1_3 {
             return Err(NotIssued::Version);
         }
         let course = self.course();
@@ -163,21 +169,22 @@ impl Exchange {
         // Room for all of it, for a vector that grows leaves copies of the secret behind.
         let mut out = Zeroizing::new(Vec::with_capacity(encoded.len() + 1024));
         session.write(&mut out);
-        let proof = course.proof.clone().or_else(peek_proof);
         let (authenticated, not_after) = match course.carried() {
-            Some(carried) => (carried.authenticated, carried.not_after),
-            None => (now, proof.as_ref().map_or(i64::MAX, Proof::not_after)),
-        };
-        out.extend(authenticated.to_be_bytes());
-        match course.carried() {
-            Some(carried) => out.extend_from_slice(&carried.client),
+            Some(carried) => {
+                out.extend(carried.authenticated.to_be_bytes());
+                out.extend_from_slice(&carried.client);
+                (carried.authenticated, carried.not_after)
+            }
             None => {
+                let proof = course.proof.clone().or_else(peek_proof);
+                out.extend(now.to_be_bytes());
                 let demand = &self.site.demand;
                 demand
                     .write_client(&chain, proof.as_ref(), &mut out)
                     .ok_or(NotIssued::TooLarge)?;
+                (now, proof.map_or(i64::MAX, |proof| proof.not_after()))
             }
-        }
+        };
         let settings = &self.site.settings;
         let lineage_ends = authenticated.saturating_add(seconds(settings.max_lineage));
         let left = seconds(settings.lifetime)
@@ -186,22 +193,22 @@ impl Exchange {
         if left <= 0 {
             return Err(NotIssued::Over);
         }
-        Ok((out, left))
+        Ok(State {
+            version,
+            bytes: out,
+            left,
+        })
     }
 
     fn seal(&self, encoded: &[u8]) -> Result<Vec<u8>, NotIssued> {
         let key = self.key.as_ref().ok_or(NotIssued::NoKey)?;
-        let admits = |version| match key.versions() {
-            Versions::All => true,
-            Versions::Tls13 => version == ProtocolVersion::TLSv1_3,
-        };
-        let (state, left) = self.state(encoded, admits)?;
-        if state.len() + crate::ticket_keys::OVERHEAD > self.site.max_size {
+        let state = self.state(encoded, key.versions())?;
+        if state.bytes.len() + crate::ticket_keys::OVERHEAD > self.site.max_size {
             return Err(NotIssued::TooLarge);
         }
-        self.lifetime
-            .store(u32::try_from(left).unwrap_or(u32::MAX), Ordering::Relaxed);
-        let sealed = key.seal(&self.site.binding, &state);
+        let left = u32::try_from(state.left).unwrap_or(u32::MAX);
+        self.lifetime.store(left, Ordering::Relaxed);
+        let sealed = key.seal(&self.site.binding, &state.bytes);
         sealed.ok_or(NotIssued::NoKey)
     }
 }
@@ -232,18 +239,14 @@ impl ProducesTickets for Exchange {
 impl StoresServerSessions for Exchange {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         let value = Zeroizing::new(value);
-        let mut made = ProtocolVersion::TLSv1_2;
-        let state = self.state(&value, |version| {
-            made = version;
-            true
-        });
+        let state = self.state(&value, Versions::All);
         self.site.stats.issued(state.as_ref().err().copied());
-        let Ok((state, left)) = state else {
+        let Ok(state) = state else {
             return false;
         };
-        self.site.publish(&key, (made, &state), left);
-        let until = crate::ticket_keys::unix_now().saturating_add(left);
-        let stored = Stored::new((self.site.binding, self.era), until, state);
+        self.site.publish(&key, &state);
+        let until = crate::ticket_keys::unix_now().saturating_add(state.left);
+        let stored = Stored::new((self.site.binding, self.era), until, state.bytes);
         self.site.sessions.put(&key, stored)
     }
 

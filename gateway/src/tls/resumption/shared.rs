@@ -3,14 +3,15 @@
 //! A session lies in Redis sealed like a ticket. Whoever takes it away may accept early data; who does not get an answer
 //! in time may not, and resumes, if the session is kept here, after the usual round trip.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
 
 use super::SiteResumption;
+use super::exchange::State;
 use crate::fleet::Store;
+use crate::identity::hex;
 use crate::tls::client_hello::Offer;
 
 /// How long nobody puts a session back that was asked for with early data. rustls believes a ticket's age that is wrong
@@ -64,20 +65,22 @@ impl SiteResumption {
     }
 
     /// Tells the fleet about a session. Where that fails this gateway alone has it.
-    pub(super) fn publish(&self, id: &[u8], (version, state): (ProtocolVersion, &[u8]), left: i64) {
+    pub(super) fn publish(&self, id: &[u8], state: &State) {
         let Some(store) = self.store.clone() else {
             return;
         };
         // Others are never asked for. And a key that can be derived again opens no recorded traffic of TLS 1.3 but
         // early data, of TLS 1.2 all.
-        if version != ProtocolVersion::TLSv1_3 {
+        if state.version != ProtocolVersion::TLSv1_3 {
             return;
         }
         let ring = self.keys.ring();
-        let sealed = ring.seals().and_then(|key| key.seal(&self.binding, state));
+        let sealed = ring
+            .seals()
+            .and_then(|key| key.seal(&self.binding, &state.bytes));
         let Some(sealed) = sealed else { return };
         let key = self.key_of(id);
-        let left = Duration::from_secs(u64::try_from(left).unwrap_or(1));
+        let left = Duration::from_secs(u64::try_from(state.left).unwrap_or(1));
         // Bounded by the store, which takes so many commands at a time and no more.
         tokio::spawn(async move {
             if let Err(error) = store.set_if_absent(&key, &sealed, left).await {
@@ -87,11 +90,7 @@ impl SiteResumption {
     }
 
     fn key_of(&self, id: &[u8]) -> String {
-        let mut key = "session:".to_owned();
-        for byte in self.binding[..8].iter().chain(id) {
-            let _ = write!(key, "{byte:02x}"); // Writing to a string does not fail.
-        }
-        key
+        format!("session:{}{}", hex(&self.binding[..8]), hex(id))
     }
 }
 
