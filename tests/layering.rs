@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 /// Ground first. A room imports only from floors below its own; rooms of one floor do not know each other.
 const FLOORS: [&[&str]; 16] = [
     &["reason"],
-    &["identity", "path", "drain", "limit", "patience", "http1"],
+    &[
+        "identity", "path", "drain", "limit", "patience", "turns", "http1",
+    ],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws", "fleet"],
     &["revocation", "ticket_keys"],

@@ -15,7 +15,7 @@ use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
 use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
-use crate::telemetry::access_log::ConnectionFacts;
+use crate::telemetry::access_log::{AddressText, ConnectionFacts};
 use crate::telemetry::metrics::HandshakeLabel;
 use crate::tls::{self, AcceptSettings, Accepted, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
@@ -87,7 +87,7 @@ async fn handshake(
         site,
         shown,
         resumption,
-    } = match tls::accept(tcp, &resolver, settings).await {
+    } = match tls::accept(tcp, &resolver, (settings, &worker.turns)).await {
         Ok(accepted) => accepted,
         Err(failure) => {
             let site = failure.site.map(|site| &*snapshot.rules.sites[site].name);
@@ -164,6 +164,7 @@ fn facts(
             Outcome::Fresh | Outcome::Resumed => None,
         },
         identity: shown.client(),
+        address: AddressText::default(),
     };
     (facts, kind)
 }

@@ -29,6 +29,7 @@ pub mod route;
 pub mod http1;
 pub mod patience;
 pub mod proxy;
+pub mod turns;
 pub mod upstream;
 
 pub mod snapshot;

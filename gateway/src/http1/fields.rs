@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, head
 
 use super::{Framing, HeadError};
 
+/// Fields that a gateway puts on a message, about.
+const ADDED: usize = 8;
+
 /// What the fields say about framing and about the connection.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -24,7 +27,8 @@ pub(super) fn collect(
     head: &Bytes,
     lines: &[httparse::Header<'_>],
 ) -> Result<(HeaderMap, Facts), HeadError> {
-    let mut map = HeaderMap::with_capacity(lines.len());
+    // With room for what a gateway adds, so that the map is built once.
+    let mut map = HeaderMap::with_capacity(lines.len() + ADDED);
     let mut facts = Facts::default();
     for line in lines {
         let (name, value) = field(head, line).ok_or(HeadError::HeaderName)?;

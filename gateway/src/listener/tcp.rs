@@ -35,6 +35,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?; // Accepted sockets inherit it.
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -105,15 +106,13 @@ fn begin(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, worker: &Rc<Worker>)
         });
         return;
     };
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
     metrics.connections_open.inc();
     let open = OpenConnection(Rc::clone(worker));
-    let connection = connection::run(tcp, peer, Arc::clone(name), Rc::clone(worker), slot);
+    let (name, worker) = (Arc::clone(name), Rc::clone(worker));
+    // Made in here: a future that is moved in takes its place twice, for as long as the connection lasts.
     tokio::task::spawn_local(async move {
         let _open = open;
-        connection.await;
+        connection::run(tcp, peer, name, worker, slot).await;
     });
 }
 

@@ -91,12 +91,13 @@ async fn forward(
     let told = match caller.headers.tell(client, (view, caller), &target).await {
         Ok(told) => told,
         Err(untold) => {
-            recorder.record().request_id = worker.ids.request_id().into();
+            recorder.record().request_id = worker.ids.request_id();
             return recorder.refuse(untold.reason, Some(&untold.detail));
         }
     };
     let sender = Sender {
         ip: client.facts.client.ip(),
+        address: client.facts.client_address(),
         told: &told,
     };
     let forwarding = &view.snapshot.forwarding;
@@ -114,7 +115,7 @@ async fn forward(
     }
     let record = recorder.record();
     record.request_id = ids.request;
-    record.trace_id = ids.trace;
+    record.traceparent = ids.traceparent;
     match worker.upstreams.send(permit, &target, parts, body).await {
         Ok((mut head, body)) => {
             prepare_response(&mut head.headers);
@@ -145,7 +146,7 @@ fn note(
 /// Answers a request that goes no further.
 fn stop(worker: &Worker, mut recorder: Recorder, stopped: Stopped) -> Response<AnswerBody> {
     let record = recorder.record();
-    record.request_id = worker.ids.request_id().into();
+    record.request_id = worker.ids.request_id();
     record.rule = stopped.rule;
     let detail = Some(&*stopped.detail).filter(|detail| !detail.is_empty());
     recorder.refuse(stopped.reason, detail)
@@ -155,8 +156,8 @@ fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> B
     Box::new(RequestRecord {
         connection: Rc::clone(&client.facts),
         identity: None,
-        request_id: Box::default(),
-        trace_id: Box::default(),
+        request_id: HeaderValue::from_static(""),
+        traceparent: HeaderValue::from_static(""),
         method: parts.method.clone(),
         host: host.map(|host| host.name.clone()).unwrap_or_default(),
         path: parts.uri.path().into(),

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use portcullis_config::Forwarding;
@@ -16,6 +17,15 @@ use super::ids::{Ids, is_plain_id, trace_id};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HOP_BY_HOP: [HeaderName; 6] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::UPGRADE,
+    // The codec writes its own; HTTP/2 must not see it.
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHORIZATION,
+];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,6 +37,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) struct Sender<'a> {
     /// Peer address.
     pub ip: IpAddr,
+    /// The same as text.
+    pub address: &'a HeaderValue,
     /// Who it is, as the upstream is told.
     pub told: &'a Told<'a>,
 }
@@ -35,9 +47,9 @@ pub(super) struct Sender<'a> {
 #[derive(Debug)]
 pub(super) struct RequestIds {
     /// `x-request-id`.
-    pub request: Box<str>,
-    /// Trace id of `traceparent`.
-    pub trace: Box<str>,
+    pub request: HeaderValue,
+    /// `traceparent`.
+    pub traceparent: HeaderValue,
 }
 
 /// Rewrites the fields of a request for the upstream.
@@ -62,13 +74,9 @@ pub(super) fn prepare_request(
     }
     headers.insert(header::HOST, host.header.clone());
     let request = request_id(headers, trusted, ids);
-    let trace = trace(headers, ids);
+    let traceparent = trace(headers, ids);
     if forwarding.x_forwarded {
-        append_list(
-            headers,
-            &X_FORWARDED_FOR,
-            &sender.ip.to_canonical().to_string(),
-        );
+        append_list(headers, &X_FORWARDED_FOR, sender.address.clone());
         headers
             .entry(X_FORWARDED_PROTO)
             .or_insert(HeaderValue::from_static("https"));
@@ -77,18 +85,19 @@ pub(super) fn prepare_request(
             .or_insert_with(|| host.header.clone());
     }
     if forwarding.forwarded {
-        append_list(
-            headers,
-            &header::FORWARDED,
-            &forwarded_element(sender.ip, host),
-        );
+        if let Some(element) = forwarded_element(sender, host) {
+            append_list(headers, &header::FORWARDED, element);
+        }
     }
     if let Some(xfcc) = xfcc {
         headers.insert(XFCC, xfcc);
     }
     sender.told.write(headers);
     append_via(headers, parts.version);
-    RequestIds { request, trace }
+    RequestIds {
+        request,
+        traceparent,
+    }
 }
 
 /// Rewrites the fields of a response for the client (RFC 9110, sections 7.6.1 and 6.6.1).
@@ -110,7 +119,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|list| list.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .map(str::trim)
+            // What nearly everybody sends names no field but Keep-Alive, which goes anyway.
+            .filter(|name| !matches!(*name, "keep-alive" | "close"))
+            .filter_map(|name| HeaderName::try_from(name).ok())
             // These are not the client's to remove: the gateway reads or writes them itself.
             .filter(|name| {
                 !matches!(
@@ -124,16 +136,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TE,
-        header::UPGRADE,
-        // The codec writes its own; HTTP/2 must not see it.
-        header::TRANSFER_ENCODING,
-        header::PROXY_AUTHORIZATION,
-    ] {
-        headers.remove(name);
+    // One look at the names there are costs less than a search for each that there might be.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
@@ -144,62 +151,66 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, token_header: Option<&Hea
     remove_claims(trailers, false, token_header);
 }
 
-fn request_id(headers: &mut HeaderMap, trusted: bool, ids: &Ids) -> Box<str> {
+fn request_id(headers: &mut HeaderMap, trusted: bool, ids: &Ids) -> HeaderValue {
     if trusted
         && let Some(given) = headers.get(&X_REQUEST_ID)
         && is_plain_id(given.as_bytes())
-        && let Ok(given) = given.to_str()
     {
-        return given.into();
+        return given.clone();
     }
     let made = ids.request_id();
-    if let Ok(value) = HeaderValue::from_str(&made) {
-        headers.insert(X_REQUEST_ID, value);
-    }
-    made.into()
+    headers.insert(X_REQUEST_ID, made.clone());
+    made
 }
 
-fn trace(headers: &mut HeaderMap, ids: &Ids) -> Box<str> {
+fn trace(headers: &mut HeaderMap, ids: &Ids) -> HeaderValue {
     let mut given = headers.get_all(&TRACEPARENT).iter();
     let only = given.next().filter(|_| given.next().is_none());
-    if let Some(trace) = only
-        .and_then(|value| value.to_str().ok())
-        .and_then(trace_id)
+    if let Some(given) = only
+        && given.to_str().ok().and_then(trace_id).is_some()
     {
-        return trace.into();
+        return given.clone();
     }
     let made = ids.traceparent();
-    let trace = trace_id(&made).unwrap_or_default().into();
-    if let Ok(value) = HeaderValue::from_str(&made) {
-        headers.insert(TRACEPARENT, value);
-        // A state without its parent means nothing (W3C Trace Context, section 3.3).
-        headers.remove("tracestate");
-    }
-    trace
+    headers.insert(TRACEPARENT, made.clone());
+    // A state without its parent means nothing (W3C Trace Context, section 3.3).
+    headers.remove("tracestate");
+    made
 }
 
 /// `for=…;host=…;proto=https` (RFC 7239, sections 4 and 6).
-fn forwarded_element(ip: IpAddr, host: &RequestHost) -> String {
-    let node = match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+fn forwarded_element(sender: &Sender<'_>, host: &RequestHost) -> Option<HeaderValue> {
+    let (before, after) = match sender.ip.to_canonical() {
+        IpAddr::V4(_) => ("for=", ";host=\""),
+        IpAddr::V6(_) => ("for=\"[", "]\";host=\""),
     };
-    // The host was parsed as an authority, which has neither quotes nor backslashes.
-    format!(
-        "for={node};host=\"{}\";proto=https",
-        host.header.to_str().unwrap_or_default()
-    )
+    let parts: [&[u8]; 5] = [
+        before.as_bytes(),
+        sender.address.as_bytes(),
+        after.as_bytes(),
+        // The host was parsed as an authority, which has neither quotes nor backslashes.
+        host.header.as_bytes(),
+        b"\";proto=https",
+    ];
+    HeaderValue::from_maybe_shared(Bytes::from(parts.concat())).ok()
 }
 
-fn append_list(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
+fn append_list(headers: &mut HeaderMap, name: &HeaderName, element: HeaderValue) {
+    if !headers.contains_key(name) {
+        headers.insert(name, element);
+        return;
+    }
     let mut list = String::new();
-    for value in headers.get_all(name) {
-        if let Ok(value) = value.to_str() {
-            list.push_str(value);
+    let given = headers.get_all(name).iter();
+    for value in given
+        .chain([&element])
+        .filter_map(|value| value.to_str().ok())
+    {
+        if !list.is_empty() {
             list.push_str(", ");
         }
+        list.push_str(value);
     }
-    list.push_str(element);
     if let Ok(value) = HeaderValue::try_from(list) {
         headers.insert(name, value);
     }
@@ -212,10 +223,7 @@ fn append_via(headers: &mut HeaderMap, version: http::Version) {
         http::Version::HTTP_10 => "1.0 portcullis",
         _ => "1.1 portcullis",
     };
-    match headers.contains_key(header::VIA) {
-        true => append_list(headers, &header::VIA, ours),
-        false => drop(headers.insert(header::VIA, HeaderValue::from_static(ours))),
-    }
+    append_list(headers, &header::VIA, HeaderValue::from_static(ours));
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -272,7 +280,9 @@ mod tests {
             mark: Some(HeaderValue::from_static("?1")),
             token: Some(HeaderValue::from_static("a.b.c")),
         };
+        let address = HeaderValue::from_static("10.1.2.3");
         let sender = Sender {
+            address: &address,
             ip: "10.1.2.3".parse().unwrap(),
             told: &told,
         };

@@ -1,5 +1,7 @@
 //! HTTP/2 with a client, on hyper: every stream becomes an exchange.
 
+mod gather;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use self::gather::gather;
 use super::client::Client;
 use super::exchange::answer;
 use super::headers::clean_trailers;
@@ -57,6 +60,7 @@ where
             Ok::<_, Infallible>(answer(&worker, &client, parts, body).await)
         }
     });
+    let (stream, gatherer) = gather(stream);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut ear = worker.draining.clone();
     let mut drained = pin!(ear.started());
@@ -78,6 +82,7 @@ where
             return Poll::Ready(Ok(ended));
         }
         let busy = client.open_requests() > 0;
+        gatherer.poll_leave(busy, &worker.turns, cx);
         if busy {
             idle.progress();
             // One look at all streams now and then; a timer for each frame would cost more than the frame.

@@ -1,7 +1,8 @@
 //! Request ids and trace contexts: unique, cheap, and not secret.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
+
+use http::HeaderValue;
 
 /// Makes ids for one worker. SplitMix64 from a random seed: ids must be unique, not unguessable.
 #[derive(Debug)]
@@ -25,25 +26,35 @@ impl Ids {
     }
 
     /// 128 bits as 32 hex digits.
-    pub fn request_id(&self) -> String {
-        let mut id = String::with_capacity(32);
-        let _ = write!(id, "{:016x}{:016x}", self.next(), self.next()); // Writing to a String cannot fail.
-        id
+    pub fn request_id(&self) -> HeaderValue {
+        let mut id = [0; 32];
+        put_hex(&mut id[..16], self.next());
+        put_hex(&mut id[16..], self.next());
+        value(&id)
     }
 
     /// A W3C `traceparent` that starts a trace, not sampled.
-    pub fn traceparent(&self) -> String {
-        let mut text = String::with_capacity(55);
+    pub fn traceparent(&self) -> HeaderValue {
+        let mut text = *b"00-................................-................-00";
         // The ids must not be all zero.
-        let _ = write!(
-            text,
-            "00-{:016x}{:016x}-{:016x}-00",
-            self.next() | 1,
-            self.next(),
-            self.next() | 1
-        );
-        text
+        put_hex(&mut text[3..19], self.next() | 1);
+        put_hex(&mut text[19..35], self.next());
+        put_hex(&mut text[36..52], self.next() | 1);
+        value(&text)
     }
+}
+
+/// Sixteen digits.
+fn put_hex(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
+}
+
+fn value(plain: &[u8]) -> HeaderValue {
+    // Hex digits and dashes are a header value.
+    HeaderValue::from_bytes(plain).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The trace id of a valid `traceparent` (W3C Trace Context, section 3.2), `None` for anything else.
@@ -94,8 +105,9 @@ mod tests {
     #[test]
     fn made_ids_are_valid_and_differ() {
         let ids = Ids::new();
-        assert!(trace_id(&ids.traceparent()).is_some());
+        assert!(trace_id(ids.traceparent().to_str().unwrap()).is_some());
         assert_ne!(ids.request_id(), ids.request_id());
-        assert!(is_plain_id(ids.request_id().as_bytes()));
+        let id = ids.request_id();
+        assert!(is_plain_id(id.as_bytes()) && id.len() == 32);
     }
 }

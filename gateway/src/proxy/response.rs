@@ -83,7 +83,7 @@ impl Recorder {
             site: Some(&connection.site),
             server_name: None,
             identity: Some(&connection.identity),
-            request_id: Some(&self.record.request_id),
+            request_id: self.record.request_id.to_str().ok(),
             detail,
         });
         let mut response = self.answer(reason.status(), HeaderMap::new(), ResponseBody::Empty);
@@ -126,7 +126,7 @@ impl Drop for Recorder {
         }
         metrics.requests_open.dec();
         metrics.request_done(self.record.status, self.record.duration);
-        self.worker.access.write(&*self.record);
+        self.worker.access.append(|lines| self.record.write(lines));
     }
 }
 

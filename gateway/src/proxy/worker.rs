@@ -15,6 +15,7 @@ use crate::limit::Slots;
 use crate::snapshot::Snapshot;
 use crate::telemetry::inventory::Inventory;
 use crate::telemetry::{LineBuffer, LogSink, Metrics, RefusalRecord};
+use crate::turns::Turns;
 use crate::upstream::Upstreams;
 
 /// Shared by all workers and the control thread.
@@ -47,6 +48,8 @@ pub struct Worker {
     pub access: LineBuffer,
     /// Lines of the refusal log.
     pub refusals: LineBuffer,
+    /// Turns of handshakes, behind requests.
+    pub turns: Turns,
     /// Request ids.
     pub ids: Ids,
     /// When to leave.
@@ -69,6 +72,7 @@ impl Worker {
             upstreams: Upstreams::new(head_limits(&snapshot), made, again),
             access: LineBuffer::new(shared.access.clone()),
             refusals: LineBuffer::new(shared.refusals.clone()),
+            turns: Turns::new(metrics.handshakes_deferred.clone()),
             ids: Ids::new(),
             draining,
             register: Register::default(),

@@ -215,6 +215,8 @@ async fn serve_orders(
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Rc<Worker> {
     let worker = Worker::new(shared, draining);
+    let keeper = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { keeper.turns.keep().await });
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

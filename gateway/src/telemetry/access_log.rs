@@ -1,15 +1,23 @@
 //! One JSON line per request, with OpenTelemetry's names where they exist.
 
+use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::json::{JsonLine, push_places};
+
 use crate::identity::ClientIdentity;
 use crate::reason::Reason;
+
+/// Where the trace id stands in a `traceparent` (W3C Trace Context, section 3.2).
+const TRACE_ID: Range<usize> = 3..35;
 
 /// What is the same for all requests of a connection.
 #[derive(Debug)]
@@ -32,6 +40,23 @@ pub struct ConnectionFacts {
     pub tls_declined: Option<&'static str>,
     /// Who the client is.
     pub identity: ClientIdentity,
+    /// The peer address as text, made when it is first wanted.
+    pub address: AddressText,
+}
+
+/// An address as upstreams and the log are told it. Made once for a connection, not for each of its requests.
+#[derive(Debug, Default)]
+pub struct AddressText(OnceCell<HeaderValue>);
+
+impl ConnectionFacts {
+    /// The peer's IP address, IPv4 also where it came as IPv6.
+    pub fn client_address(&self) -> &HeaderValue {
+        self.address.0.get_or_init(|| {
+            let text = self.client.ip().to_canonical().to_string();
+            // An address has digits, letters, dots and colons.
+            HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+        })
+    }
 }
 
 /// One request, complete.
@@ -42,9 +67,9 @@ pub struct RequestRecord {
     /// Who the client is to the route, where that is more than the handshake proved.
     pub identity: Option<ClientIdentity>,
     /// Request id as sent upstream.
-    pub request_id: Box<str>,
-    /// W3C trace id, 32 hex digits.
-    pub trace_id: Box<str>,
+    pub request_id: HeaderValue,
+    /// A valid W3C `traceparent` as sent upstream, or nothing.
+    pub traceparent: HeaderValue,
     /// Method.
     pub method: http::Method,
     /// Host the client asked for.
@@ -71,57 +96,6 @@ pub struct RequestRecord {
     pub duration: Duration,
 }
 
-/// The line.
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    #[serde(rename = "http.request.method")]
-    method: &'a str,
-    #[serde(rename = "url.path")]
-    path: &'a str,
-    #[serde(rename = "server.address")]
-    host: &'a str,
-    #[serde(rename = "http.response.status_code")]
-    status: u16,
-    #[serde(rename = "http.response.body.size")]
-    response_bytes: u64,
-    #[serde(rename = "network.protocol.version")]
-    protocol: &'static str,
-    duration_ms: f64,
-    complete: bool,
-    #[serde(rename = "client.address")]
-    client_address: std::net::IpAddr,
-    #[serde(rename = "client.port")]
-    client_port: u16,
-    #[serde(rename = "tls.protocol.version")]
-    tls_version: &'static str,
-    #[serde(rename = "tls.cipher")]
-    tls_cipher: &'static str,
-    #[serde(rename = "tls.curve")]
-    tls_curve: &'static str,
-    #[serde(rename = "tls.resumed")]
-    tls_resumed: bool,
-    #[serde(
-        rename = "tls.resumption_declined",
-        skip_serializing_if = "Option::is_none"
-    )]
-    tls_declined: Option<&'static str>,
-    #[serde(flatten)]
-    client: Option<Client<'a>>,
-    listener: &'a str,
-    site: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(rename = "shadow.rule", skip_serializing_if = "Vec::is_empty")]
-    shadows: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    request_id: &'a str,
-    trace_id: &'a str,
-}
-
 /// A client's certificate in a log line.
 #[derive(Serialize)]
 pub(super) struct Client<'a> {
@@ -146,6 +120,16 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
+    fn write(&self, line: &mut JsonLine<'_>) {
+        line.flag("\"tls.client.verified\":", self.verified)
+            .text("\"tls.client.subject\":", self.subject)
+            .text("\"tls.client.issuer\":", self.issuer)
+            .text("\"tls.client.x509.serial_number\":", self.serial)
+            .text("\"tls.client.hash.sha256\":", &self.sha256)
+            .some_text("\"tls.client.spiffe_id\":", self.spiffe)
+            .number("\"tls.client.not_after\":", self.not_after.into());
+    }
+
     pub(super) fn of(identity: &'a ClientIdentity) -> Option<Self> {
         let known = identity.known()?;
         Some(Self {
@@ -162,42 +146,79 @@ impl<'a> Client<'a> {
 
 /// Now, as RFC 3339 with milliseconds.
 pub(super) fn timestamp() -> String {
-    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
-    OffsetDateTime::now_utc().format(FORMAT).unwrap_or_default()
+    let mut text = Vec::with_capacity(24);
+    push_timestamp(&mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
-impl Serialize for RequestRecord {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let connection = &*self.connection;
-        Line {
-            timestamp: timestamp(),
-            method: self.method.as_str(),
-            path: &self.path,
-            host: &self.host,
-            status: self.status,
-            response_bytes: self.response_bytes,
-            protocol: self.protocol,
-            duration_ms: self.duration.as_micros() as f64 / 1000.0,
-            complete: self.complete,
-            client_address: connection.client.ip(),
-            client_port: connection.client.port(),
-            tls_version: connection.tls_version,
-            tls_cipher: connection.tls_cipher,
-            tls_curve: connection.tls_curve,
-            tls_resumed: connection.tls_resumed,
-            tls_declined: connection.tls_declined,
-            client: Client::of(self.identity.as_ref().unwrap_or(&connection.identity)),
-            listener: &connection.listener,
-            site: &connection.site,
-            rule: self.rule.as_deref(),
-            shadows: self.shadows.iter().map(|rule| &**rule).collect(),
-            upstream: self.upstream.as_deref(),
-            reason: self.reason.map(Reason::code),
-            request_id: &self.request_id,
-            trace_id: &self.trace_id,
-        }
-        .serialize(serializer)
+fn push_timestamp(out: &mut Vec<u8>) {
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].");
+    thread_local! {
+        /// The text of the second in which this thread last asked: thousands of lines share it.
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
+    // A clock before 1970 is written as 1970.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            *second = now.as_secs();
+            let start = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(*second);
+            *text = start.format(FORMAT).unwrap_or_default();
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+    push_places(out, now.subsec_millis(), 3);
+    out.push(b'Z');
+}
+
+impl RequestRecord {
+    /// Appends the line, without its end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let connection = &*self.connection;
+        let mut line = JsonLine::new(out);
+        line.with("\"timestamp\":", push_timestamp)
+            .text("\"http.request.method\":", self.method.as_str())
+            .text("\"url.path\":", &self.path)
+            .text("\"server.address\":", &self.host)
+            .number("\"http.response.status_code\":", self.status.into())
+            .number("\"http.response.body.size\":", self.response_bytes.into())
+            .text("\"network.protocol.version\":", self.protocol)
+            .thousandths("\"duration_ms\":", self.duration.as_micros())
+            .flag("\"complete\":", self.complete)
+            .text(
+                "\"client.address\":",
+                header_text(connection.client_address()),
+            )
+            .number("\"client.port\":", connection.client.port().into())
+            .text("\"tls.protocol.version\":", connection.tls_version)
+            .text("\"tls.cipher\":", connection.tls_cipher)
+            .text("\"tls.curve\":", connection.tls_curve)
+            .flag("\"tls.resumed\":", connection.tls_resumed)
+            .some_text("\"tls.resumption_declined\":", connection.tls_declined);
+        if let Some(client) = Client::of(self.identity.as_ref().unwrap_or(&connection.identity)) {
+            client.write(&mut line);
+        }
+        line.text("\"listener\":", &connection.listener)
+            .text("\"site\":", &connection.site)
+            .some_text("\"rule\":", self.rule.as_deref())
+            .texts("\"shadow.rule\":", self.shadows.iter().map(|rule| &**rule))
+            .some_text("\"upstream\":", self.upstream.as_deref())
+            .some_text("\"reason\":", self.reason.map(Reason::code))
+            .text("\"request_id\":", header_text(&self.request_id))
+            .text("\"trace_id\":", self.trace_id())
+            .end();
+    }
+
+    /// The trace id in `traceparent`, or nothing.
+    fn trace_id(&self) -> &str {
+        header_text(&self.traceparent)
+            .get(TRACE_ID)
+            .unwrap_or_default()
+    }
+}
+
+fn header_text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default() // Ids are plain.
 }

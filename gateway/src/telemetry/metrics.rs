@@ -20,6 +20,8 @@ pub struct Metrics {
     pub connections: Counter,
     /// Accepts that were put off because many handshakes were in progress.
     pub accept_pauses: Counter,
+    /// Handshakes that waited for their turn, so that requests came first.
+    pub handshakes_deferred: Counter,
     /// Connections open.
     pub connections_open: Gauge,
     /// Connections that were ended because the client's certificate ceased to be good.
@@ -111,6 +113,7 @@ impl Metrics {
         let metrics = Self {
             connections: Counter::default(),
             accept_pauses: Counter::default(),
+            handshakes_deferred: Counter::default(),
             connections_open: Gauge::default(),
             connections_dismissed: Counter::default(),
             handshakes_open: Gauge::default(),
@@ -165,6 +168,11 @@ impl Metrics {
             "accept_pauses",
             "Accepts put off because three quarters of limits.handshakes were in progress",
             self.accept_pauses.clone(),
+        );
+        registry.register(
+            "handshakes_deferred",
+            "Handshakes that waited for their turn behind other work of their worker",
+            self.handshakes_deferred.clone(),
         );
         registry.register(
             "connections_open",

@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod inventory;
+mod json;
 pub mod metrics;
 pub mod refusals;
 pub mod sink;

@@ -118,15 +118,21 @@ impl LineBuffer {
 
     /// Appends one JSON line.
     pub fn write(&self, line: &impl Serialize) {
+        self.append(|lines| {
+            let before = lines.len();
+            if serde_json::to_writer(&mut *lines, line).is_err() {
+                lines.truncate(before); // Only a map with non-string keys could fail; no line is half a line.
+            }
+        });
+    }
+
+    /// Appends one line that `put` writes, without its end.
+    pub fn append(&self, put: impl FnOnce(&mut Vec<u8>)) {
         if !self.is_on() {
             return;
         }
         let mut lines = self.lines.borrow_mut();
-        let before = lines.0.len();
-        if serde_json::to_writer(&mut lines.0, line).is_err() {
-            lines.0.truncate(before); // Only a map with non-string keys could fail; no line is half a line.
-            return;
-        }
+        put(&mut lines.0);
         lines.0.push(b'\n');
         lines.1 += 1;
         if lines.0.len() >= CHUNK_BYTES {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use portcullis_hsm::{HsmError, step};
 use rustls::server::{Accepted as Hello, Acceptor};
-use rustls::{AlertDescription, Error, HandshakeKind, ServerConnection};
+use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +24,7 @@ use super::socket::{Copied, with_socket};
 use super::stream::TlsStream;
 use crate::reason::Reason;
 use crate::trust::{Refused, Shown};
+use crate::turns::Turns;
 
 /// How long a refused client may take to read its alert before the socket is closed under it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -79,11 +80,12 @@ pub struct HandshakeRefused<S> {
     pub detail: String,
 }
 
-/// Performs a handshake. Alerts have been sent and the socket is closed when this returns an error.
+/// Performs a handshake, its heavy steps in `turns`. Alerts have been sent and the socket is closed when this returns
+/// an error.
 pub async fn accept<R: Resolve>(
     mut tcp: TcpStream,
     resolver: &R,
-    settings: AcceptSettings,
+    (settings, turns): (AcceptSettings, &Turns),
 ) -> Result<Accepted<R::Site>, HandshakeRefused<R::Site>> {
     let (hello, records) = match read_client_hello(&mut tcp, settings).await {
         Ok(read) => read,
@@ -113,7 +115,7 @@ pub async fn accept<R: Resolve>(
     {
         return Err(refuse(tcp, Failure::admission(&error), Some(site), server_name).await);
     }
-    let finished = finish(&mut tcp, hello, (&tls, prepared));
+    let finished = finish(&mut tcp, hello, (&tls, prepared), turns);
     let finished = timeout_at(settings.handshake_by, finished).await;
     match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
         Ok(Finished {
@@ -287,11 +289,14 @@ async fn finish(
     tcp: &mut TcpStream,
     hello: Hello,
     (tls, prepared): (&SiteTls, Prepared),
+    turns: &Turns,
 ) -> Result<Finished, Failure> {
     let config = Arc::clone(&prepared.config);
+    let turn = turns.turn().await;
     // As a step also where a session is at hand: where its suite does not fit after all, rustls signs.
     let first = move || hello.into_connection(config).map(Box::new);
     let started = run_step(tls.remote_key, first).await;
+    drop(turn);
     let mut connection = started.map_err(|(error, mut alert)| {
         let mut queued = Vec::new();
         let _ = alert.write_all(&mut queued); // A Vec takes everything.
@@ -299,9 +304,12 @@ async fn finish(
     })?;
     let (mut read_more, mut proof) = (false, None);
     loop {
-        write_all(tcp, &mut connection)
-            .await
-            .map_err(|error| Failure::io(&error))?;
+        // The last of our flights waits in the stream for what follows it.
+        if connection.is_handshaking() {
+            write_all(tcp, &mut connection)
+                .await
+                .map_err(|error| Failure::io(&error))?;
+        }
         // Early data is served as soon as what came along with the hello is decrypted.
         let early = read_more && connection.early_data().is_some();
         if early || !connection.is_handshaking() {
@@ -322,6 +330,12 @@ async fn finish(
         let kind = connection.handshake_kind();
         let retried = kind == Some(HandshakeKind::FullWithHelloRetryRequest);
         prepared.follow(kind, proof.as_ref());
+        // A TLS 1.3 client without a certificate has sent its Finished and nothing that costs more than it.
+        let heavy = retried || tls.asks_for_certificate() || !is_tls13(&connection);
+        let turn = match heavy {
+            true => Some(turns.turn().await),
+            false => None,
+        };
         let process = move || {
             clear_verdict();
             let result = connection.process_new_packets().map(drop);
@@ -330,6 +344,7 @@ async fn finish(
             (connection, result, proof)
         };
         let (back, result, proven) = run_step(tls.remote_key && retried, process).await;
+        drop(turn);
         connection = back;
         proof = proof.or(proven);
         if let Err(error) = result {
@@ -353,6 +368,10 @@ async fn finish(
         shown: shown.map_err(|refused| Failure::bare(refused.reason, refused.detail))?,
         resumption,
     })
+}
+
+fn is_tls13(connection: &ServerConnection) -> bool {
+    connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }
 
 async fn run_step<T: 'static>(signs_remotely: bool, work: impl FnOnce() -> T + 'static) -> T {

@@ -30,6 +30,7 @@ pub struct SiteTls {
     /// `None` where every handshake is a full one.
     resumption: Option<Arc<SiteResumption>>,
     tls13: bool,
+    asks_for_certificate: bool,
 }
 
 /// A site's wish to resume, and what it takes.
@@ -93,7 +94,9 @@ impl SiteTls {
             resources,
         } = resuming;
         let resumption = SiteResumption::new((site, settings), &demand, fleet, resources);
-        let builder = match ClientVerifier::new(demand, provider) {
+        let verifier = ClientVerifier::new(demand, provider);
+        let asks_for_certificate = verifier.is_some();
+        let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -113,12 +116,18 @@ impl SiteTls {
             signers,
             resumption,
             tls13: policy.versions.contains(&TlsVersion::Tls13),
+            asks_for_certificate,
         })
     }
 
     /// Whether any session is resumed, so that it matters what a client offers.
     pub(super) fn resumes(&self) -> bool {
         self.resumption.is_some()
+    }
+
+    /// Whether clients are asked for a certificate, so that their flight may hold one to verify.
+    pub(super) fn asks_for_certificate(&self) -> bool {
+        self.asks_for_certificate
     }
 
     /// What other gateways know of the session a client offers.

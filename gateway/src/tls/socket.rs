@@ -37,7 +37,13 @@ pub(super) struct TrySocket<'a>(&'a TcpStream);
 
 impl io::Read for TrySocket<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buf)
+        let read = self.0.try_read(buf)?;
+        if (1..buf.len()).contains(&read) {
+            // A short read took all there was; without this the next one would ask the kernel for nothing.
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = self.0.try_io(Interest::READABLE, nothing);
+        }
+        Ok(read)
     }
 }
 

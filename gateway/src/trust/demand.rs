@@ -61,9 +61,8 @@ impl Shown {
         let identity = match chain.first() {
             None => None,
             Some(leaf) => {
-                Some(Arc::new(Identity::read(leaf).map_err(|_| {
-                    super::chain::malformed("the leaf cannot be read")
-                })?))
+                let read = super::recall::identity_of(leaf);
+                Some(read.map_err(|_| super::chain::malformed("the leaf cannot be read"))?)
             }
         };
         Ok(Self {
@@ -195,7 +194,7 @@ impl Demand {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Option<Proof>, Refused> {
-        self.verify_by(chain, now, |bundle| bundle.verify(chain, now))
+        self.verify_by(chain, now, |bundle| bundle.verify_or_recall(chain, now))
     }
 
     /// What [`Self::verify`] says, and the account of each bundle that is asked, in order. For people: learns and

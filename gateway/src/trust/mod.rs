@@ -12,6 +12,7 @@ mod checks;
 mod constraints;
 mod demand;
 mod deny;
+mod known;
 mod links;
 mod proof;
 mod recall;

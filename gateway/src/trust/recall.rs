@@ -140,7 +140,7 @@ thread_local! {
 const RECENT_MOST: usize = 1024;
 
 /// What a certificate says. Nothing else goes into it, so the same bytes say the same for ever.
-fn identity_of(leaf: &CertificateDer<'_>) -> Result<Arc<Identity>, Forgotten> {
+pub(super) fn identity_of(leaf: &CertificateDer<'_>) -> Result<Arc<Identity>, Forgotten> {
     let known = RECENT.with_borrow(|recent| recent.get(leaf.as_ref()).cloned());
     if let Some(identity) = known {
         return Ok(identity);

@@ -21,9 +21,6 @@ use super::http2::Multiplexed;
 use crate::http1::HeadLimits;
 use crate::policy::Permit;
 
-/// Idle connections a worker keeps for one upstream.
-const MAX_IDLE: usize = 256;
-
 /// An upstream as all workers see it: its settings and the bound on its requests in progress.
 #[derive(Debug)]
 pub struct Target {
@@ -250,8 +247,10 @@ impl Pool {
     }
 
     fn put_idle(&self, connection: Connection) {
+        // As many as there may be requests: fewer would be closed and made again with every wave. What is not used
+        // is closed after `idle_timeout`.
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < self.target.settings.connections {
             idle.push((connection, Instant::now()));
         }
     }

@@ -298,3 +298,33 @@ fn a_client_that_is_written_down_wrongly_is_nobody_and_never_a_panic() {
         }
     }
 }
+
+#[test]
+fn a_chain_that_was_verified_before_is_asked_everything_anew() {
+    let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
+    let now = UnixTime::now();
+    let chain = ours.leaf();
+    let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
+    let refusal = |bundle: &Arc<Bundle>, chain: &[CertificateDer<'_>], now| {
+        let verdict = requires(bundle).verify(chain, now);
+        verdict.err().map(|refused| refused.reason)
+    };
+    let both = bundle(&[&ours, &theirs], "");
+    for _ in 0..2 {
+        assert_eq!(refusal(&both, &chain, now), None);
+    }
+    let removed = refusal(&bundle(&[&theirs], ""), &chain, now);
+    assert_eq!(removed, Some(Reason::ClientCertUnknownCa));
+    let pinned = "spki_pins = ['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']";
+    let pinned = refusal(&bundle(&[&ours], pinned), &chain, now);
+    assert_eq!(pinned, Some(Reason::ClientCertNotPinned));
+    // rcgen's certificates are good from 1975 to 4096.
+    let late = refusal(&both, &chain, at(100_000_000_000));
+    assert_eq!(late, Some(Reason::ClientCertExpired));
+    let early = refusal(&both, &chain, at(100_000_000));
+    assert_eq!(early, Some(Reason::ClientCertNotYetValid));
+    let mut forged = chain[0].to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(refusal(&both, &[forged.into()], now).is_some());
+    assert_eq!(refusal(&both, &chain, now), None);
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Bytes read at once: small first, more while the upstream fills what it is offered.
@@ -55,6 +56,8 @@ impl Connection {
                 Ok(read) => {
                     if read == room {
                         self.next_read = (self.next_read * 2).min(LARGEST_READ);
+                    } else {
+                        self.note_drained();
                     }
                     return Poll::Ready(Ok(read));
                 }
@@ -64,6 +67,13 @@ impl Connection {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// A short read took all there was: what comes next is reported again (epoll, edge-triggered), and until then
+    /// nobody needs to ask the kernel. tokio knows that of its own reads, not of tries.
+    fn note_drained(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.tcp.try_io(Interest::READABLE, nothing);
     }
 
     /// Makes the connection small for its time in the pool.
