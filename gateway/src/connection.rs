@@ -228,3 +228,6 @@ fn group_name(tls: &ServerConnection) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod sizes;
