@@ -11,11 +11,8 @@ use portcullis::route::Routes;
 use portcullis::snapshot::{Rules, Standing};
 use portcullis_config::{Config, Route};
 
-use common::is_brief;
-
-mod common;
-
 const ROUTES: [usize; 3] = [1, 100, 10_000];
+const NAMES: [usize; 3] = [1, 100, 10_000];
 
 fn routes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("route");
@@ -69,9 +66,7 @@ fn rules_of(names: usize) -> Rules {
 
 fn server_names(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("server name");
-    // Fewer where nothing is measured: writing so many sites down takes a moment.
-    let many = if is_brief() { 1_000 } else { 10_000 };
-    for count in [1, 100, many] {
+    for count in NAMES {
         let rules = rules_of(count);
         let names = rules.listeners[0].names.as_ref().expect("a table of names");
         let last = format!("site{:05}.example.com", count - 1);

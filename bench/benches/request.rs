@@ -15,10 +15,6 @@ use portcullis::proxy::benching::Rewriter;
 use portcullis_bench::pki;
 use portcullis_config::{Config, Forwarding, Xfcc};
 
-use common::is_brief;
-
-mod common;
-
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 32 * 1024,
     headers: 100,
@@ -42,11 +38,6 @@ fn path(criterion: &mut Criterion) {
     criterion.bench_function("path/canonical", |bencher| {
         bencher.iter(|| black_box(CanonicalPath::parse(black_box("/orders/4711/lines")).is_ok()));
     });
-}
-
-/// Rules of the largest set: fewer where nothing is measured.
-fn many() -> usize {
-    if is_brief() { 1_000 } else { 10_000 }
 }
 
 /// What ten thousand rules differ in.
@@ -142,7 +133,7 @@ fn policy(criterion: &mut Criterion) {
         Differ::Methods,
         Differ::Addresses,
     ] {
-        for rules in [1, 100, many()] {
+        for rules in [1, 100, 10_000] {
             let policy = policy_of(differ, rules);
             let roles = policy.roles_of(&client);
             assert!(policy.decide(&roles, &facts).is_ok());
