@@ -31,6 +31,7 @@ test: ## unit and end-to-end tests
 	$(call need,softhsm2 opensc p11-kit p11-kit-modules libnss3 libnss3-tools openssl curl gnutls-bin nodejs python3,real tokens and peers of the tests)
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
+	$(MAKE) --no-print-directory bench-once
 
 .PHONY: exams
 exams: model fuzz ## the long set: figures, floods, giant bodies, the session pool under a model checker, fuzzing
@@ -81,8 +82,24 @@ sanitize: ## the HSM room under AddressSanitizer, with a real SoftHSM
 	$(SANITIZE)
 
 .PHONY: bench
-bench: ## criterion benches; BASELINE=name saves or compares
-	$(CARGO) bench --locked -p portcullis-bench $(if $(BASELINE),-- --baseline-lenient $(BASELINE))
+bench: ## criterion benches; SAVE=name keeps a baseline, BASELINE=name compares with one, FILTER=text picks
+	$(call need,softhsm2,a PKCS#11 token in software)
+	$(CARGO) bench --locked -p portcullis-bench $(if $(FILTER)$(BASELINE)$(SAVE),--) $(FILTER) \
+	  $(if $(BASELINE),--baseline-lenient $(BASELINE)) $(if $(SAVE),--save-baseline $(SAVE))
+
+# Without `--bench` criterion runs each function once. The workspace is named, and not the crate, so that nothing is
+# compiled that `make test` has not compiled.
+.PHONY: bench-once
+bench-once: ## every bench once, briefly, so that none rots
+	$(CARGO) test --locked --workspace --bench '*'
+
+.PHONY: count
+count: ## instructions for a handshake and a request, by callgrind; BASELINE=file compares, KEEP=file keeps
+	$(call need,valgrind,callgrind)
+	$(CARGO) build --profile profiling --locked -p portcullis --bin portcullis
+	$(CARGO) build --locked -p portcullis-bench --bin portcullis-count
+	target/debug/portcullis-count $(if $(BASELINE),--baseline $(BASELINE)) $(if $(KEEP),--json $(KEEP)) \
+	  --profiles target/count
 
 .PHONY: lint
 lint: fmt-check clippy doc deny ## everything the machine checks without running the code

@@ -1,18 +1,19 @@
-//! The plain functions every request or connection passes: head, path, policy, identity.
+//! The plain functions every request or connection passes: head, path, policy, identity, fields rewritten for the other side.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::HeaderMap;
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, Request, Response};
 use portcullis::http1::{HeadLimits, parse_request};
 use portcullis::identity::{ClientIdentity, Identity};
 use portcullis::path::CanonicalPath;
 use portcullis::policy::{Policy, RequestFacts};
+use portcullis::proxy::benching::Rewriter;
 use portcullis_bench::pki;
-use portcullis_config::Config;
+use portcullis_config::{Config, Forwarding, Xfcc};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 32 * 1024,
@@ -162,5 +163,64 @@ fn identity(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, head, path, policy, identity);
+/// The fields of a browser's request, and of an answer, with the ones that end at the gateway.
+fn rewriting(criterion: &mut Criterion) {
+    let rewriter = Rewriter::new(Forwarding {
+        trusted_hops: Vec::new(),
+        xfcc: Xfcc::default(),
+        jwt: None,
+        x_forwarded: true,
+        forwarded: true,
+    });
+    let request = || {
+        let request = Request::builder()
+            .uri("/orders/4711?expand=lines")
+            .header("host", "api.example.com")
+            .header("user-agent", "curl/8.0")
+            .header("accept", "*/*")
+            .header("accept-encoding", "gzip, br")
+            .header("cookie", "a=b; c=d")
+            .header("authorization", "Bearer abcdefghijklmnop")
+            .header("connection", "keep-alive")
+            .header("x-forwarded-for", "10.0.0.1");
+        request.body(()).expect("a request").into_parts().0
+    };
+    let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    assert!(rewriter.request(&mut request(), ip));
+    criterion.bench_function("headers/request", |bencher| {
+        bencher.iter_batched(
+            request,
+            |mut parts| {
+                rewriter.request(&mut parts, ip);
+                parts
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let response = || {
+        let response = Response::builder()
+            .header("content-type", "application/json")
+            .header("content-length", "1024")
+            .header("connection", "keep-alive")
+            .header("server", "origin");
+        response
+            .body(())
+            .expect("a response")
+            .into_parts()
+            .0
+            .headers
+    };
+    criterion.bench_function("headers/response", |bencher| {
+        bencher.iter_batched(
+            response,
+            |mut headers| {
+                rewriter.response(&mut headers);
+                headers
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(benches, head, path, policy, identity, rewriting);
 criterion_main!(benches);

@@ -17,14 +17,16 @@ use portcullis_bench::pki::{Ca, Client, write_file};
 use portcullis_config::Config;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use common::is_brief;
+
+mod common;
+
 /// As in the gateway: what is resident depends on it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Of a TLS 1.3 session with server name, SHA-256 secret and ALPN, beside the client.
 const SESSION: usize = 84;
-const CLIENTS: u64 = 1_000_000;
-const VISITS: u64 = 2_000_000;
 const THREADS: u64 = 2;
 
 /// A site that demands certificates, with one intermediate that is configured, and a client of it.
@@ -97,12 +99,12 @@ fn resident_kib() -> u64 {
 }
 
 /// Client numbers as callers come: a few often, most seldom (Zipf with exponent 1, by inversion).
-fn visitor(random: &mut u64) -> u64 {
+fn visitor(random: &mut u64, clients: u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;
     let uniform = (*random >> 11) as f64 / (1u64 << 53) as f64;
-    ((CLIENTS as f64).powf(uniform) as u64).min(CLIENTS - 1)
+    ((clients as f64).powf(uniform) as u64).min(clients - 1)
 }
 
 fn id(client: u64, visit: u64) -> [u8; 32] {
@@ -112,10 +114,11 @@ fn id(client: u64, visit: u64) -> [u8; 32] {
     id
 }
 
-/// A million clients, each with the session of its last visit, of `state` bytes.
+/// `clients` of them, each with the session of its last visit, of `state` bytes.
 #[expect(clippy::print_stderr, reason = "a figure criterion has no place for")]
-fn million(state: usize) {
-    let visits: Vec<AtomicU64> = (0..CLIENTS).map(|_| AtomicU64::new(0)).collect();
+fn crowd(clients: u64, state: usize) {
+    let again = 2 * clients;
+    let visits: Vec<AtomicU64> = (0..clients).map(|_| AtomicU64::new(0)).collect();
     let before = resident_kib();
     let cache = SessionCache::new(200_000, 64 << 20);
     let start = std::time::Instant::now();
@@ -125,8 +128,8 @@ fn million(state: usize) {
             scope.spawn(move || {
                 let mut random = 0x9e37_79b9_7f4a_7c15 ^ (thread + 1);
                 // Everybody comes once, then most come by their habit.
-                let all = (0..CLIENTS).filter(|client| client % THREADS == thread);
-                let habits = (0..VISITS / THREADS).map(|_| visitor(&mut random));
+                let all = (0..clients).filter(|client| client % THREADS == thread);
+                let habits = (0..again / THREADS).map(|_| visitor(&mut random, clients));
                 for client in all.chain(habits) {
                     let last = visits[client as usize].fetch_add(1, Ordering::Relaxed);
                     if last > 0 {
@@ -141,7 +144,7 @@ fn million(state: usize) {
     let took = start.elapsed();
     let stats = cache.stats();
     eprintln!(
-        "a million clients, sessions of {state} bytes: {} kept in {} of {} bytes, resident {} KiB more; {:.1} % of {} \
+        "{clients} clients, sessions of {state} bytes: {} kept in {} of {} bytes, resident {} KiB more; {:.1} % of {} \
          returning visits found theirs; {:.2} us a visit on {THREADS} threads",
         stats.entries,
         stats.bytes,
@@ -149,14 +152,14 @@ fn million(state: usize) {
         resident_kib().saturating_sub(before),
         100.0 * stats.hits as f64 / (stats.hits + stats.misses) as f64,
         stats.hits + stats.misses,
-        took.as_secs_f64() * 1e6 * THREADS as f64 / (CLIENTS + VISITS) as f64,
+        took.as_secs_f64() * 1e6 * THREADS as f64 / (clients + again) as f64,
     );
 }
 
 fn cache(criterion: &mut Criterion) {
     // The large ones first: what they leave behind is not new to the others.
     for state in [900, 100] {
-        million(state);
+        crowd(if is_brief() { 1_000 } else { 1_000_000 }, state);
     }
     let cache = SessionCache::new(200_000, 64 << 20);
     let mut at = 0;

@@ -16,7 +16,14 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-const ENTRIES: u64 = 100_000;
+use common::is_brief;
+
+mod common;
+
+/// Of a large list; of a small one where nothing is measured.
+fn entries() -> u64 {
+    if is_brief() { 1_000 } else { 100_000 }
+}
 
 /// Opened to see how much memory one takes.
 const STORES: usize = 10;
@@ -106,9 +113,10 @@ fn revocation(criterion: &mut Criterion) {
     let root = Ca::new("root", None);
     let middle = Ca::new("middle", Some(&root));
     let (upper, lower) = (folder.path().join("upper"), folder.path().join("lower"));
-    let large = root.list(ENTRIES);
+    let entries = entries();
+    let large = root.list(entries);
     std::fs::write(&upper, &large).expect("the list is written");
-    std::fs::write(&lower, middle.list(ENTRIES)).expect("the list is written");
+    std::fs::write(&lower, middle.list(entries)).expect("the list is written");
     let length = large.len();
     drop(large);
     // The first ones take what making the list left behind.
@@ -120,7 +128,7 @@ fn revocation(criterion: &mut Criterion) {
         .map(|_| open(&root, &[&upper], folder.path()))
         .collect();
     let more = resident_bytes().saturating_sub(before) / STORES;
-    eprintln!("{ENTRIES} entries, {length} bytes of DER: {more} bytes resident");
+    eprintln!("{entries} entries, {length} bytes of DER: {more} bytes resident");
     drop((first, second));
     criterion.bench_function("revocation/open_100k", |bencher| {
         bencher.iter(|| black_box(open(&root, &[&upper], folder.path())));

@@ -229,3 +229,6 @@ fn group_name(tls: &ServerConnection) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod sizes;

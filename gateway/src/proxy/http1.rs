@@ -235,3 +235,6 @@ where
     })
     .await
 }
+
+#[cfg(test)]
+mod sizes;

@@ -2,6 +2,8 @@
 
 mod admission;
 mod authority;
+#[doc(hidden)]
+pub mod benching;
 mod claims;
 mod client;
 mod exchange;

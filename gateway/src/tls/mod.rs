@@ -6,6 +6,8 @@
 
 pub mod acceleration;
 mod acceptor;
+#[doc(hidden)]
+pub mod benching;
 mod client_cert;
 mod client_hello;
 mod early_data;

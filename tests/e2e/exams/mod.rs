@@ -7,6 +7,7 @@ mod bodies;
 mod connections;
 mod full_queue;
 mod large_list;
+mod scale;
 mod slow_token;
 
 use std::fs;
