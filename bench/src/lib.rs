@@ -4,3 +4,4 @@
 pub mod demo;
 pub mod echo;
 pub mod pki;
+pub mod report;

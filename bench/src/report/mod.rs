@@ -1,0 +1,6 @@
+//! What came out of a measurement, and what people and programs get to see of it.
+//!
+//! It makes no load and asks no server: everything here is made from the values in [`model`].
+
+pub mod model;
+pub mod watch;
