@@ -4,3 +4,16 @@
 
 pub mod model;
 pub mod watch;
+
+pub mod compare;
+pub mod condition;
+pub mod file;
+pub mod quantity;
+pub mod rounds;
+pub mod standing;
+pub mod table;
+
+mod machine;
+
+#[cfg(test)]
+mod sample;

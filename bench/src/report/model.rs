@@ -129,7 +129,7 @@ impl Latency {
         Self {
             count: histogram.len(),
             min_us: microseconds(histogram.min()),
-            mean_us: histogram.mean() / 1_000.0,
+            mean_us: histogram.mean().round() / 1_000.0,
             max_us: microseconds(histogram.max()),
             quantiles,
             buckets: plotted(histogram),
@@ -157,7 +157,8 @@ fn plotted(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
         let step = (step.max(0.0) as usize).min(PLOTTED - 1);
         counts[step] += recorded.count_since_last_iteration();
     }
-    let bounds = (1..=PLOTTED as i32).map(|step| low * ratio.powi(step) / 1_000.0);
+    // Whole nanoseconds: more digits would only make the file larger.
+    let bounds = (1..=PLOTTED as i32).map(|step| (low * ratio.powi(step)).round() / 1_000.0);
     bounds.zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
