@@ -8,6 +8,7 @@ pub mod watch;
 pub mod compare;
 pub mod condition;
 pub mod file;
+pub mod page;
 pub mod quantity;
 pub mod rounds;
 pub mod standing;
