@@ -1,7 +1,13 @@
-//! What runs around the gateway to try it: a PKI with good and bad certificates, an upstream that
-//! echoes, and the demo that puts both beside a real gateway.
+//! What runs around the gateway to try it and to measure it: load and what it costs, reports of both,
+//! a PKI with good and bad certificates, an upstream that echoes, and the demo that puts it together.
+
+pub mod load;
+
+pub mod cost;
+pub mod report;
+
+pub mod command;
 
 pub mod demo;
 pub mod echo;
 pub mod pki;
-pub mod report;
