@@ -6,6 +6,10 @@ pub mod load;
 pub mod cost;
 pub mod report;
 
+pub mod live;
+pub mod origin;
+pub mod peers;
+
 pub mod command;
 
 pub mod demo;

@@ -2,6 +2,10 @@
 //!
 //! Each command is a file: its options as `clap::Args`, and `fn run(Options) -> anyhow::Result<ExitCode>`.
 
+mod compare;
+mod origin;
+mod peers;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,12 +22,20 @@ struct Arguments {
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {}
+enum Command {
+    Compare(compare::Options),
+    Peers(peers::Options),
+    Origin(origin::Options),
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome: anyhow::Result<ExitCode> = match arguments.command {};
+    let outcome: anyhow::Result<ExitCode> = match arguments.command {
+        Command::Compare(options) => compare::run(options),
+        Command::Peers(options) => peers::run(options),
+        Command::Origin(options) => origin::run(options),
+    };
     outcome.unwrap_or_else(|error| {
         complain(&error);
         ExitCode::from(USAGE)

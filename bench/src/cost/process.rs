@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Every process of the tree that is alive, each once.
-    fn processes(&self) -> Vec<u32> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = Vec::new();
         let mut open = self.roots.clone();
         while let Some(pid) = open.pop() {
