@@ -206,7 +206,7 @@ mod tests {
             (&["--peer", "apache"], "haproxy"),
             (&["--peer-binary", "nginx"], "NAME=PATH"),
             (&["--peer-binary", "nginx=/nowhere"], "is no file"),
-            (&["--seconds", "-1"], "--seconds"),
+            (&["--seconds=-1"], "--seconds"),
             (&["--seconds", "0"], "--seconds"),
             (&["--rounds", "0"], "--rounds"),
             (&["--reference", "nobody"], "--peer nobody"),
