@@ -119,6 +119,8 @@ doc:
 .PHONY: deny
 deny: ## licences, banned and duplicate crates, advisories; no network where ADVISORY_DB is set
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked -q; }
+	# Of every platform: the check looks at all of them.
+	$(CARGO) fetch --locked -q
 	cargo deny --offline --locked --log-level error check bans licenses sources
 	@command -v cargo-audit >/dev/null || { echo "installing cargo-audit"; $(CARGO) install cargo-audit --version $(AUDIT_VERSION) --locked -q; }
 	@if [ -n "$(ADVISORY_DB)" ]; then cargo audit --db $(ADVISORY_DB) --no-fetch --stale --deny warnings; \
