@@ -102,9 +102,11 @@ fn split(text: &str) -> anyhow::Result<(String, u16, String)> {
     if host.is_empty() {
         bail!("{text} names no host: {help}");
     }
+    let has_port = authority.as_str().len() > authority.host().len();
     let port = match (authority.port_u16(), text.contains("://")) {
         (Some(port), _) => port,
-        (None, true) => 443,
+        (None, true) if !has_port => 443,
+        (None, true) => bail!("{text} names no port there is: {help}"),
         (None, false) => bail!("{text} names no port: {help}"),
     };
     Ok((host.to_owned(), port, path.to_owned()))
