@@ -30,6 +30,7 @@ pub mod http1;
 pub mod patience;
 pub mod proxy;
 pub mod turns;
+
 pub mod upstream;
 
 pub mod snapshot;

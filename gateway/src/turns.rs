@@ -139,6 +139,13 @@ impl Turns {
     }
 }
 
+impl Default for Turns {
+    /// An empty queue whose waits nobody counts.
+    fn default() -> Self {
+        Self::new(Counter::default())
+    }
+}
+
 impl fmt::Debug for Turns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Turns")
@@ -164,7 +171,7 @@ mod tests {
     }
 
     fn kept() -> Rc<Turns> {
-        let turns = Rc::new(Turns::new(Counter::default()));
+        let turns = Rc::new(Turns::default());
         let keeper = Rc::clone(&turns);
         spawn_local(async move { keeper.keep().await });
         turns
@@ -218,7 +225,7 @@ mod tests {
     fn who_comes_alone_goes_at_once() {
         on_a_worker(async {
             // Nobody keeps this one: a wait would last for ever.
-            let turns = Turns::new(Counter::default());
+            let turns = Turns::default();
             drop(turns.turn().await);
             tokio::time::sleep(ALONE * 2).await;
             drop(turns.turn().await);

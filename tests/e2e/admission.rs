@@ -63,6 +63,8 @@ async fn a_handshake_over_the_limit_is_closed_at_once() {
     let echo = Echo::start().await.unwrap();
     let gateway = gateway(&echo, "handshakes = 2").await;
     let mut inside = Client::new().connect(gateway.address()).await.unwrap();
+    // An answer tells that the gateway, too, is done with its handshake.
+    assert_eq!(inside.get("/").await.unwrap().status, 200);
     let waiting = [silent(&gateway).await, silent(&gateway).await];
     wait_for_handshakes(&gateway, 2.0).await;
     let refused = Client::new().get(&gateway, "/").await.unwrap_err();

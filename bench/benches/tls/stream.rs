@@ -13,6 +13,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use portcullis::reason::Reason;
 use portcullis::tls::{self, AcceptSettings, Resolve, SiteTls, TlsStream};
+use portcullis::turns::Turns;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -73,7 +74,8 @@ async fn accept(listener: TcpListener, site: &Arc<SiteTls>) -> anyhow::Result<Tl
         client_hello_bytes: 16 * 1024,
     };
     let tcp = tokio::net::TcpStream::from_std(tcp)?;
-    let accepted = tls::accept(tcp, &OneSite(site), settings).await;
+    let turns = Turns::default();
+    let accepted = tls::accept(tcp, &OneSite(site), (settings, &turns)).await;
     let accepted = accepted.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
     Ok(accepted.stream)
 }

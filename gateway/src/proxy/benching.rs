@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use portcullis_config::Forwarding;
 
 use super::authority::RequestHost;
@@ -34,7 +34,12 @@ impl Rewriter {
             return false;
         };
         let told = Told::default();
-        let sender = Sender { ip, told: &told };
+        let address = HeaderValue::from_static("192.0.2.7");
+        let sender = Sender {
+            ip,
+            address: &address,
+            told: &told,
+        };
         prepare_request(parts, &host, &sender, &self.forwarding, &self.ids);
         true
     }

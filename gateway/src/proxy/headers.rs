@@ -84,10 +84,10 @@ pub(super) fn prepare_request(
             .entry(X_FORWARDED_HOST)
             .or_insert_with(|| host.header.clone());
     }
-    if forwarding.forwarded {
-        if let Some(element) = forwarded_element(sender, host) {
-            append_list(headers, &header::FORWARDED, element);
-        }
+    if forwarding.forwarded
+        && let Some(element) = forwarded_element(sender, host)
+    {
+        append_list(headers, &header::FORWARDED, element);
     }
     if let Some(xfcc) = xfcc {
         headers.insert(XFCC, xfcc);

@@ -154,11 +154,12 @@ impl Metrics {
             "Log lines that found the queue full",
             dropped,
         );
-        metrics.register_plain(registry);
+        metrics.register_connections(registry);
+        metrics.register_requests(registry);
         metrics
     }
 
-    fn register_plain(&self, registry: &mut Registry) {
+    fn register_connections(&self, registry: &mut Registry) {
         registry.register(
             "connections",
             "Client connections accepted",
@@ -194,6 +195,9 @@ impl Metrics {
             "Accept to end of handshake",
             self.handshake_seconds.clone(),
         );
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
         registry.register(
             "request_seconds",
             "Request head to end of response",

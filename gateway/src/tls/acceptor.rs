@@ -348,11 +348,7 @@ async fn finish(
         connection = back;
         proof = proof.or(proven);
         if let Err(error) = result {
-            let queued = match replaces_alert(&error, connection.protocol_version()) {
-                Some(alert) => alert.to_vec(),
-                None => queued(&mut connection),
-            };
-            return Err(Failure::tls(&error, queued));
+            return Err(failed(&error, &mut connection));
         }
     }
     let (returning, resumption) = prepared.conclude(connection.handshake_kind());
@@ -380,6 +376,14 @@ async fn run_step<T: 'static>(signs_remotely: bool, work: impl FnOnce() -> T + '
     } else {
         work()
     }
+}
+
+fn failed(error: &Error, connection: &mut ServerConnection) -> Failure {
+    let queued = match replaces_alert(error, connection.protocol_version()) {
+        Some(alert) => alert.to_vec(),
+        None => queued(connection),
+    };
+    Failure::tls(error, queued)
 }
 
 fn queued(connection: &mut ServerConnection) -> Vec<u8> {

@@ -30,25 +30,25 @@ fn a_connection_that_waits_for_a_request_is_small() {
     let next = future4(next_request::<TlsStream, Pin<Box<dyn Future<Output = ()>>>>);
     assert!(next <= 352, "{next} bytes");
     let serve = future3(serve::<TlsStream>);
-    assert!(serve <= 832, "{serve} bytes");
+    assert!(serve <= 848, "{serve} bytes");
     let io = size_of::<Io<TlsStream>>();
-    assert!(io <= 208, "{io} bytes");
+    assert!(io <= 216, "{io} bytes");
     let facts = size_of::<Client>() + size_of::<ConnectionFacts>();
-    assert!(facts <= 400, "{facts} bytes");
+    assert!(facts <= 448, "{facts} bytes");
 }
 
 #[test]
 fn an_http2_connection_is_small() {
     let serve = future3(http2::serve::<TlsStream>);
-    assert!(serve <= 2_432, "{serve} bytes");
+    assert!(serve <= 2_560, "{serve} bytes");
 }
 
 #[test]
 fn a_request_in_progress_is_bounded() {
     let exchange = future4(exchange::answer);
-    assert!(exchange <= 4_224, "{exchange} bytes");
+    assert!(exchange <= 4_352, "{exchange} bytes");
     let request = future4(serve_one::<TlsStream>);
-    assert!(request <= 5_056, "{request} bytes");
+    assert!(request <= 5_184, "{request} bytes");
     let record = size_of::<RequestRecord>();
-    assert!(record <= 224, "{record} bytes");
+    assert!(record <= 288, "{record} bytes");
 }

@@ -217,13 +217,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
 mod tests {
     use std::future::poll_fn;
 
-    use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
-    fn no_rounds() -> Turns {
-        Turns::new(Counter::default())
+    async fn leave<S: AsyncWrite + Unpin>(gatherer: &Gatherer<S>, more: bool, turns: &Turns) {
+        poll_fn(|cx| {
+            gatherer.poll_leave(more, turns, cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test]
@@ -256,8 +259,8 @@ mod tests {
             stream.write_all(&piece).await.unwrap();
             sent.extend(piece);
         }
-        let turns = no_rounds();
-        poll_fn(|cx| Poll::Ready(gatherer.poll_leave(false, &turns, cx))).await;
+        let turns = Turns::default();
+        leave(&gatherer, false, &turns).await;
         let mut read = vec![0; sent.len()];
         far.read_exact(&mut read).await.unwrap();
         assert!(read == sent);
@@ -267,14 +270,14 @@ mod tests {
     async fn nothing_waits_where_nothing_else_can_come() {
         let (near, mut far) = tokio::io::duplex(1024);
         let (mut stream, gatherer) = gather(near);
-        let turns = no_rounds();
+        let turns = Turns::default();
         stream.write_all(b"first").await.unwrap();
         stream.flush().await.unwrap();
-        poll_fn(|cx| Poll::Ready(gatherer.poll_leave(true, &turns, cx))).await;
+        leave(&gatherer, true, &turns).await;
         let mut read = [0; 5];
         let early = tokio::time::timeout(Duration::from_millis(20), far.read_exact(&mut read));
         assert!(early.await.is_err(), "it waits for the end of the round");
-        poll_fn(|cx| Poll::Ready(gatherer.poll_leave(false, &turns, cx))).await;
+        leave(&gatherer, false, &turns).await;
         far.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"first");
     }
