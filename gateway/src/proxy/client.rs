@@ -210,7 +210,7 @@ impl View {
         let rules = &snapshot.rules;
         let mut listeners = rules.listeners.iter();
         let listener = listeners.position(|listener| listener.name == facts.listener);
-        let site = rules.sites.iter().position(|site| site.name == facts.site);
+        let site = rules.site(&facts.site);
         let own = site.map(|site| &rules.sites[site]);
         let callers = own.map_or(0, |own| own.demands.len());
         Self {

@@ -24,6 +24,8 @@ pub struct Rules {
     pub listeners: Vec<ListenerView>,
     /// In the order of the configuration.
     pub sites: Vec<SiteRules>,
+    /// By name, for there may be thousands.
+    site_at: HashMap<Arc<str>, usize>,
     /// Who may do what.
     pub policy: Policy,
     /// Trust bundles that some site or route names.
@@ -115,7 +117,9 @@ impl Rules {
         }
         let mut bundles: Vec<_> = loader.loaded.into_values().flatten().collect();
         bundles.sort_by(|a, b| a.name().cmp(b.name()));
+        let names = sites.iter().map(|site| Arc::clone(&site.name));
         Ok(Self {
+            site_at: names.zip(0..).collect(),
             listeners: config
                 .listeners
                 .iter()
@@ -128,6 +132,11 @@ impl Rules {
             upstreams: config.upstreams.clone(),
             places: config.places.clone(),
         })
+    }
+
+    /// Where a site stands in `sites`, by name.
+    pub fn site(&self, name: &str) -> Option<usize> {
+        self.site_at.get(name).copied()
     }
 
     /// A listener by name.
