@@ -18,6 +18,9 @@ const STEPS: u64 = 1_000;
 /// Points that make a line, where there is no terminal.
 const POINTS_A_LINE: u64 = 4;
 
+/// In seconds: a rate over less time would be noise.
+const SHORTEST: f64 = 0.1;
+
 /// Whether anything is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
@@ -67,7 +70,9 @@ impl Watcher for Bar {
             .pace
             .lock()
             .unwrap_or_else(|broken| broken.into_inner());
-        self.bar.set_message(pace.tell(point, errors));
+        if let Some(told) = pace.tell(point, errors) {
+            self.bar.set_message(told);
+        }
         let steps = (done_share.clamp(0.0, 1.0) * STEPS as f64) as u64;
         self.bar.set_position(steps);
     }
@@ -100,7 +105,9 @@ impl Watcher for Lines {
             .pace
             .lock()
             .unwrap_or_else(|broken| broken.into_inner());
-        let told = pace.tell(point, errors);
+        let Some(told) = pace.tell(point, errors) else {
+            return;
+        };
         if pace.points.is_multiple_of(POINTS_A_LINE) {
             say(&format!(
                 "{} {:>3.0} %  {told}",
@@ -127,8 +134,12 @@ impl Pace {
         }
     }
 
-    fn tell(&mut self, point: &Point, errors: &BTreeMap<String, u64>) -> String {
-        let length = (point.second - self.last_second).max(0.001);
+    /// None of a point that ends too soon after the one before to have a rate, as the last one may.
+    fn tell(&mut self, point: &Point, errors: &BTreeMap<String, u64>) -> Option<String> {
+        let length = point.second - self.last_second;
+        if length < SHORTEST {
+            return None;
+        }
         self.last_second = point.second;
         self.points += 1;
         let rate = Digits(point.done as f64 / length).to_string();
@@ -137,7 +148,7 @@ impl Pace {
         for (kind, count) in errors {
             told.push_str(&format!("  {} {kind}", Count(*count)));
         }
-        told
+        Some(told)
     }
 }
 
@@ -162,13 +173,19 @@ mod tests {
         };
         let errors = [("reset".to_owned(), 1_002), ("timeout".to_owned(), 1)].into();
         assert_eq!(
-            pace.tell(&point, &errors),
+            pace.tell(&point, &errors).unwrap(),
             "  2,000 handshakes/s  p50 400 µs  p99 1.20 ms  1,002 reset  1 timeout"
         );
         let later = Point {
             second: 0.75,
             ..point
         };
-        assert!(pace.tell(&later, &BTreeMap::new()).starts_with("  1,000 "));
+        let told = pace.tell(&later, &BTreeMap::new()).unwrap();
+        assert!(told.starts_with("  1,000 "), "{told}");
+        let at_once = Point {
+            second: 0.751,
+            ..point
+        };
+        assert_eq!(pace.tell(&at_once, &BTreeMap::new()), None);
     }
 }

@@ -1,4 +1,6 @@
-//! HTTP/1.1: requests without a body, as many in a row as a client likes to send.
+//! HTTP/1.1: requests with at most a short body, as many in a row as a client likes to send.
+//!
+//! The body is not looked at. Some gateways send an empty one in chunks with every request they got over HTTP/3.
 
 use std::io;
 
@@ -7,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{CONTENT, bytes_of};
 
-/// The longest head, and what may be buffered of a pipeline.
+/// The longest request, body included, and what may be buffered of a pipeline.
 pub(super) const MOST_BUFFERED: usize = 16 * 1024;
 
 /// The whole answer to `/1k` fits one write.
@@ -18,10 +20,10 @@ pub(super) async fn serve(mut stream: TcpStream, mut received: Vec<u8>) -> io::R
     let mut answers = Vec::with_capacity(4 * 1024);
     let mut used = 0;
     loop {
-        while let Some(length) = head_length(&received[used..]) {
-            let head = &received[used..used + length];
+        while let Some(length) = request_length(&received[used..])? {
+            let request = &received[used..used + length];
             used += length;
-            let target = target_of(head).ok_or(io::ErrorKind::InvalidData)?;
+            let target = target_of(request).ok_or(io::ErrorKind::InvalidData)?;
             answer(&mut stream, &mut answers, bytes_of(target)).await?;
         }
         if !answers.is_empty() {
@@ -69,10 +71,52 @@ async fn answer(
     Ok(())
 }
 
-/// The length of the first head with its empty line; none if it is not whole yet.
-fn head_length(received: &[u8]) -> Option<usize> {
-    let end = received.windows(4).position(|four| four == b"\r\n\r\n")?;
-    Some(end + 4)
+/// The length of the first request, body included; none if it is not whole yet.
+fn request_length(received: &[u8]) -> io::Result<Option<usize>> {
+    let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let (head, body) = received.split_at(end + 4);
+    let length = match field(head, b"transfer-encoding") {
+        Some(_) => chunks_length(body)?,
+        None => {
+            let told = field(head, b"content-length").unwrap_or(b"0");
+            let told = std::str::from_utf8(told).ok();
+            let length: usize = told
+                .and_then(|told| told.trim().parse().ok())
+                .ok_or(io::ErrorKind::InvalidData)?;
+            (length <= body.len()).then_some(length)
+        }
+    };
+    Ok(length.map(|length| head.len() + length))
+}
+
+/// The length of all chunks with the end of the last; none if they are not all there yet.
+fn chunks_length(body: &[u8]) -> io::Result<Option<usize>> {
+    let mut at = 0;
+    loop {
+        let rest = body.get(at..).unwrap_or_default();
+        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else {
+            return Ok(None);
+        };
+        let size = std::str::from_utf8(&rest[..line]).ok();
+        let size = size.and_then(|size| u16::from_str_radix(size.trim(), 16).ok());
+        let size = usize::from(size.ok_or(io::ErrorKind::InvalidData)?);
+        // The content of a chunk, nothing in the last one, and a line end.
+        at += line + 2 + size + 2;
+        if size == 0 {
+            return Ok((at <= body.len()).then_some(at));
+        }
+    }
+}
+
+/// The value of a header field.
+fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":")?;
+        found.eq_ignore_ascii_case(name).then_some(value)
+    })
 }
 
 /// The path of a request line, without its query.

@@ -1,7 +1,7 @@
 //! A server behind the gateways that are measured: cheap, so that they are what is measured.
 //!
 //! It answers `/1k`, `/10m` and `/bytes/N` (at most 1 GiB) over HTTP/1.1 with keep-alive and pipelining, and over
-//! HTTP/2 without TLS where a client begins with its preface. Every other path is answered 404. It reads
+//! HTTP/2 without TLS where a client begins with its preface. Every other path is answered 404. It looks at
 //! no body and believes its clients: it is for load on a machine of one's own, never for the world.
 
 mod http1;

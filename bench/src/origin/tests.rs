@@ -48,7 +48,16 @@ fn an_unknown_path_or_too_many_bytes_are_not_found() {
 #[test]
 fn a_head_without_end_or_without_a_path_ends_the_connection() {
     let origin = start();
-    assert!(exchange(&origin, b"GARBAGE\r\n\r\n").is_empty());
+    for garbage in [
+        "GARBAGE\r\n\r\n",
+        "GET /1k HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        "GET /1k HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        assert!(
+            exchange(&origin, garbage.as_bytes()).is_empty(),
+            "{garbage}"
+        );
+    }
     let mut stream = TcpStream::connect(origin.address()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -72,6 +81,34 @@ fn requests_in_one_write_are_all_answered_in_order() {
     assert!(bodies[0].ends_with("content-length: 3\r\n\r\nxxx"));
     assert!(bodies[1].ends_with(&"x".repeat(1024)));
     assert!(bodies[2].starts_with("404"));
+}
+
+#[test]
+fn bodies_are_skipped_however_they_arrive() {
+    let origin = start();
+    let mut stream = TcpStream::connect(origin.address()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let requests =
+        "GET /bytes/1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\r\n\r\r\n0\r\n\r\n"
+            .to_owned()
+            + "GET /bytes/2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\n"
+            + "GET /bytes/3 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+            + "GET /bytes/4 HTTP/1.1\r\nhost: o\r\n\r\n";
+    stream.set_nodelay(true).unwrap();
+    for byte in requests.as_bytes() {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let bodies: Vec<&str> = answer.split("\r\n\r\n").skip(1).collect();
+    let lengths: Vec<usize> = bodies
+        .iter()
+        .map(|body| body.matches('x').count())
+        .collect();
+    assert_eq!(lengths, [1, 2, 3, 4], "{answer}");
 }
 
 #[test]

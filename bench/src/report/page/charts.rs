@@ -9,6 +9,9 @@ use super::scale::{Scale, percentile, short_duration, short_number};
 /// At how many places of the axis of percentiles the pointer is told something.
 const TOLD: u32 = 60;
 
+/// In seconds: a rate over less time would be noise.
+const SHORTEST: f64 = 0.1;
+
 /// Latency by percentile, a line for each distribution.
 pub(super) fn percentiles(title: &str, lines: &[(Ink, &str, &Latency)]) -> Option<Markup> {
     let lines: Vec<_> = lines
@@ -146,7 +149,10 @@ pub(super) fn rate_over_time(run: &Run) -> Option<Markup> {
         },
     );
     plot.area(Ink(0), &rates).line(Ink(0), &rates);
-    for ((at, rate), point) in rates.iter().zip(&run.series) {
+    for (at, rate) in &rates {
+        let Some(point) = run.series.iter().find(|point| point.second == *at) else {
+            continue;
+        };
         let mut told = format!("{:.2} s\n{} {}/s", at, Digits(*rate), plural(&run.unit));
         if point.errors > 0 {
             plot.dot("bad", *at, 0.0);
@@ -160,10 +166,11 @@ pub(super) fn rate_over_time(run: &Run) -> Option<Markup> {
 /// Units a second at each point.
 fn rates(series: &[Point]) -> Vec<(f64, f64)> {
     let mut begin = 0.0;
-    let rates = series.iter().map(|point| {
-        let length = (point.second - begin).max(0.001);
+    let rates = series.iter().filter_map(|point| {
+        let length = point.second - begin;
         begin = point.second;
-        (point.second, point.done as f64 / length)
+        // The last point may end right behind the one before it, and has no rate.
+        (length >= SHORTEST).then(|| (point.second, point.done as f64 / length))
     });
     rates.collect()
 }
