@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 
 use super::options::{LoadOptions, ProtocolOptions, milliseconds, seconds};
 use super::{NOTHING_MEASURED, complain, say};
+use crate::live::{self, Verbosity};
 use crate::load::{self, Mixed, Mode, Plan, Ramp, RampOf, Target};
 use crate::report::condition::{Condition, Verdict};
 use crate::report::file::write_whole;
 use crate::report::model::{Report, Run};
-use crate::report::watch::Nobody;
 use crate::report::{page, table};
 
 /// Options of a mode that has no more of its own.
@@ -135,7 +135,13 @@ pub(super) fn search(options: &Search) -> anyhow::Result<ExitCode> {
 impl Output {
     /// Makes the load, and tells how it went in every form that was asked for.
     fn tell(&self, plan: &Plan) -> anyhow::Result<ExitCode> {
-        let run = load::run(plan, &Nobody)?;
+        let verbosity = match self.quiet {
+            true => Verbosity::Quiet,
+            false => Verbosity::Watched,
+        };
+        let watcher = live::watcher(verbosity, &plan.name, plan.mode.unit());
+        let run = load::run(plan, &*watcher)?;
+        drop(watcher); // The bar leaves before the table comes.
         let report = Report::here(vec![run]);
         say(&table::text(&report));
         if let Some(path) = &self.json {

@@ -43,7 +43,16 @@ pub(super) fn measure(
     bystander: Option<&Plan>,
     watcher: &dyn Watcher,
 ) -> anyhow::Result<Measured> {
-    // On a thread of its own: the caller may be within a runtime, and its affinity is its own affair.
+    on_its_own_thread(plan, async || {
+        Crew::start(plan, bystander)?.conduct(watcher).await
+    })
+}
+
+/// Conducts a run on a thread of its own: the caller may be within a runtime, and its affinity is its own affair.
+pub(super) fn on_its_own_thread<T: Send>(
+    plan: &Plan,
+    conduct: impl AsyncFnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
     thread::scope(|scope| {
         let conducting = scope.spawn(|| {
             if !plan.cores.is_empty() {
@@ -52,7 +61,7 @@ pub(super) fn measure(
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(Crew::start(plan, bystander)?.conduct(watcher))
+            runtime.block_on(conduct())
         });
         match conducting.join() {
             Ok(outcome) => outcome,
@@ -92,8 +101,9 @@ impl<'a> Crew<'a> {
         let mut threads = Vec::new();
         for (number, plan) in plans.into_iter().enumerate() {
             let orders = Orders {
+                number,
                 // The bystander is the only thread of its plan.
-                index: number % plan.threads.max(loading),
+                index: if number < loading { number } else { 0 },
                 plan,
                 signals: listen.clone(),
                 notes: tell.clone(),

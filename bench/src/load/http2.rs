@@ -1,16 +1,15 @@
 //! HTTP/2: one connection whose streams take turns, opened anew when it ends.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
-use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 use super::Protocol;
 use super::failure::Failure;
+use super::shared::Shared;
 use super::worker::Worker;
 
 /// What the server may send before we acknowledge it: large, so that it waits for the network only.
@@ -18,16 +17,10 @@ const WINDOW: u32 = 8 * 1024 * 1024;
 
 /// A connection that is shared by its streams.
 #[derive(Debug, Default)]
-pub(super) struct Link {
-    open: RefCell<Option<Open>>,
-    /// So that one stream opens it while the others wait.
-    opening: Mutex<()>,
-    number: Cell<u64>,
-}
+pub(super) struct Link(Shared<Open>);
 
 #[derive(Debug, Clone)]
 struct Open {
-    number: u64,
     sender: SendRequest<Bytes>,
     request: Request<()>,
 }
@@ -50,16 +43,15 @@ impl Link {
     pub(super) async fn exchange(&self, worker: &Worker) -> Result<(), Failure> {
         // A connection ends when it has had as many requests as the server likes; a fresh one takes the next.
         for _ in 0..2 {
-            let open = self.get(worker).await?;
-            let number = open.number;
+            let (number, open) = self.get(worker).await?;
             match ask(open, worker).await {
                 Ok(Asked::Answered(status)) if status >= 400 => {
                     return Err(Failure::Status(status));
                 }
                 Ok(Asked::Answered(_)) => return Ok(()),
-                Ok(Asked::NotTaken) => self.forget(number),
+                Ok(Asked::NotTaken) => self.0.forget(number),
                 Err(failure) => {
-                    self.forget(number);
+                    self.0.forget(number);
                     return Err(failure);
                 }
             }
@@ -67,28 +59,12 @@ impl Link {
         Err(Failure::Http)
     }
 
-    async fn get(&self, worker: &Worker) -> Result<Open, Failure> {
-        if let Some(open) = self.open.borrow().as_ref() {
-            return Ok(open.clone());
-        }
-        let _opening = self.opening.lock().await;
-        if let Some(open) = self.open.borrow().as_ref() {
-            return Ok(open.clone());
-        }
-        let number = self.number.get() + 1;
-        self.number.set(number);
-        let open = connect(worker, number).await?;
-        *self.open.borrow_mut() = Some(open.clone());
-        Ok(open)
-    }
-
-    /// Only the connection that failed: another stream may have opened a fresh one.
-    fn forget(&self, number: u64) {
-        self.open.borrow_mut().take_if(|open| open.number == number);
+    async fn get(&self, worker: &Worker) -> Result<(u64, Open), Failure> {
+        self.0.get(async || connect(worker).await).await
     }
 }
 
-async fn connect(worker: &Worker, number: u64) -> Result<Open, Failure> {
+async fn connect(worker: &Worker) -> Result<Open, Failure> {
     let hello = worker.clients().next();
     let tcp = worker.dialer().dial().await?;
     let connector = TlsConnector::from(Arc::clone(&hello.config));
@@ -107,16 +83,13 @@ async fn connect(worker: &Worker, number: u64) -> Result<Open, Failure> {
         let _ = connection.await;
     });
     Ok(Open {
-        number,
         sender,
         request: worker.uri_request(hello.name_index),
     })
 }
 
 async fn ask(open: Open, worker: &Worker) -> Result<Asked, Failure> {
-    let Open {
-        sender, request, ..
-    } = open;
+    let Open { sender, request } = open;
     let mut sender = match sender.ready().await {
         Ok(sender) => sender,
         Err(error) if ended_well(&error) => return Ok(Asked::NotTaken),

@@ -1,6 +1,5 @@
 //! HTTP/3: one QUIC connection whose streams take turns, opened anew when it ends.
 
-use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,23 +9,17 @@ use h3_quinn::OpenStreams;
 use http::Request;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
 
 use super::failure::Failure;
+use super::shared::Shared;
 use super::worker::Worker;
 
 /// A connection that is shared by its streams. Each has a socket of its own, as clients do.
 #[derive(Debug, Default)]
-pub(super) struct Link {
-    open: RefCell<Option<Open>>,
-    /// So that one stream opens it while the others wait.
-    opening: Mutex<()>,
-    number: Cell<u64>,
-}
+pub(super) struct Link(Shared<Open>);
 
 #[derive(Clone)]
 struct Open {
-    number: u64,
     sender: SendRequest<OpenStreams, Bytes>,
     request: Request<()>,
     // The socket lives as long as this.
@@ -47,36 +40,23 @@ impl Link {
 
     /// A request and its whole answer.
     pub(super) async fn exchange(&self, worker: &Worker) -> Result<(), Failure> {
-        let open = self.get(worker).await?;
-        let number = open.number;
+        let (number, open) = self.get(worker).await?;
         match ask(open, worker).await {
             Ok(status) if status >= 400 => Err(Failure::Status(status)),
             Ok(_) => Ok(()),
             Err(failure) => {
-                // Only the connection that failed: another stream may have opened a fresh one.
-                self.open.borrow_mut().take_if(|open| open.number == number);
+                self.0.forget(number);
                 Err(failure)
             }
         }
     }
 
-    async fn get(&self, worker: &Worker) -> Result<Open, Failure> {
-        if let Some(open) = self.open.borrow().as_ref() {
-            return Ok(open.clone());
-        }
-        let _opening = self.opening.lock().await;
-        if let Some(open) = self.open.borrow().as_ref() {
-            return Ok(open.clone());
-        }
-        let number = self.number.get() + 1;
-        self.number.set(number);
-        let open = connect(worker, number).await?;
-        *self.open.borrow_mut() = Some(open.clone());
-        Ok(open)
+    async fn get(&self, worker: &Worker) -> Result<(u64, Open), Failure> {
+        self.0.get(async || connect(worker).await).await
     }
 }
 
-async fn connect(worker: &Worker, number: u64) -> Result<Open, Failure> {
+async fn connect(worker: &Worker) -> Result<Open, Failure> {
     let hello = worker.clients().next();
     let target = worker.plan().target.address();
     let any: SocketAddr = match target {
@@ -96,7 +76,6 @@ async fn connect(worker: &Worker, number: u64) -> Result<Open, Failure> {
         let _ = std::future::poll_fn(|cx| driver.poll_close(cx)).await;
     });
     Ok(Open {
-        number,
         sender,
         request: worker.uri_request(hello.name_index),
         _endpoint: endpoint,

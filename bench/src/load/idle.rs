@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Plan;
 use super::connection::Connection;
-use super::crew::{Measured, uninterrupted};
+use super::crew::{Measured, on_its_own_thread, uninterrupted};
 use super::failure::Failure;
 use super::http1::Answer;
 use super::slot;
@@ -47,21 +47,7 @@ enum Step {
 
 /// Opens the connections of the plan, holds them, and looks what is left.
 pub(super) fn hold(plan: &Plan, watcher: &dyn Watcher) -> anyhow::Result<Held> {
-    thread::scope(|scope| {
-        let conducting = scope.spawn(|| {
-            if !plan.cores.is_empty() {
-                cost::pin(&plan.cores)?;
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(conduct(plan, watcher))
-        });
-        match conducting.join() {
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    on_its_own_thread(plan, async || conduct(plan, watcher).await)
 }
 
 async fn conduct(plan: &Plan, watcher: &dyn Watcher) -> anyhow::Result<Held> {

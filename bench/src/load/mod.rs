@@ -26,6 +26,7 @@ mod connection;
 mod http1;
 mod http2;
 mod http3;
+mod shared;
 mod socket;
 
 mod clients;

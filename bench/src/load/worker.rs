@@ -74,7 +74,9 @@ pub(super) struct Last {
 #[derive(Debug)]
 pub(super) struct Orders {
     pub(super) plan: Arc<Plan>,
-    /// Which thread it is.
+    /// Which thread of the crew it is: what it tells is heard under this number.
+    pub(super) number: usize,
+    /// Which thread of its plan it is.
     pub(super) index: usize,
     pub(super) signals: watch::Receiver<Signal>,
     pub(super) notes: mpsc::UnboundedSender<(usize, Note)>,
@@ -83,7 +85,7 @@ pub(super) struct Orders {
 impl Orders {
     fn tell(&self, note: Note) {
         // Nobody listens any more where the run was given up.
-        let _ = self.notes.send((self.index, note));
+        let _ = self.notes.send((self.number, note));
     }
 }
 

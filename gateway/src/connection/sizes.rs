@@ -21,7 +21,8 @@ fn the_task_of_a_connection_is_small() {
     let task = future5(run);
     assert!(task <= 1_056, "{task} bytes");
     let stream = size_of::<TlsStream>();
-    assert!(stream <= 56, "{stream} bytes");
+    // A word more where the tests of the workspace bring in tokio's other runtime.
+    assert!(stream <= 64, "{stream} bytes");
 }
 
 #[test]

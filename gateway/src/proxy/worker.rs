@@ -97,7 +97,7 @@ impl Worker {
     /// Counts and logs a refusal.
     pub fn refuse(&self, record: &RefusalRecord<'_>) {
         self.shared.metrics.refused(record.reason);
-        self.refusals.write(record);
+        self.refusals.append(|lines| record.write(lines));
     }
 
     /// Takes in a connection, so that a revocation reaches it also while it asks for nothing.

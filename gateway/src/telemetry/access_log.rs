@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::json::{JsonLine, push_places};
@@ -96,62 +95,21 @@ pub struct RequestRecord {
     pub duration: Duration,
 }
 
-/// A client's certificate in a log line.
-#[derive(Serialize)]
-pub(super) struct Client<'a> {
-    /// Without it the names below are the client's own claim.
-    #[serde(rename = "tls.client.verified")]
-    verified: bool,
-    #[serde(rename = "tls.client.subject")]
-    subject: &'a str,
-    #[serde(rename = "tls.client.issuer")]
-    issuer: &'a str,
-    #[serde(rename = "tls.client.x509.serial_number")]
-    serial: &'a str,
-    #[serde(rename = "tls.client.hash.sha256")]
-    sha256: String,
-    #[serde(
-        rename = "tls.client.spiffe_id",
-        skip_serializing_if = "Option::is_none"
-    )]
-    spiffe: Option<&'a str>,
-    #[serde(rename = "tls.client.not_after")]
-    not_after: i64,
-}
-
-impl<'a> Client<'a> {
-    fn write(&self, line: &mut JsonLine<'_>) {
-        line.flag("\"tls.client.verified\":", self.verified)
-            .text("\"tls.client.subject\":", self.subject)
-            .text("\"tls.client.issuer\":", self.issuer)
-            .text("\"tls.client.x509.serial_number\":", self.serial)
-            .text("\"tls.client.hash.sha256\":", &self.sha256)
-            .some_text("\"tls.client.spiffe_id\":", self.spiffe)
-            .number("\"tls.client.not_after\":", self.not_after.into());
-    }
-
-    pub(super) fn of(identity: &'a ClientIdentity) -> Option<Self> {
-        let known = identity.known()?;
-        Some(Self {
-            verified: identity.verified().is_some(),
-            subject: &known.subject,
-            issuer: &known.issuer,
-            serial: &known.serial,
-            sha256: known.sha256_hex(),
-            spiffe: known.spiffe.as_deref(),
-            not_after: known.not_after,
-        })
-    }
+/// A client's certificate in a log line; nothing of a client without one.
+pub(super) fn write_client(client: &ClientIdentity, line: &mut JsonLine<'_>) {
+    let Some(known) = client.known() else { return };
+    // Where it is false the names below are the client's own claim.
+    line.flag("\"tls.client.verified\":", client.verified().is_some())
+        .text("\"tls.client.subject\":", &known.subject)
+        .text("\"tls.client.issuer\":", &known.issuer)
+        .text("\"tls.client.x509.serial_number\":", &known.serial)
+        .text("\"tls.client.hash.sha256\":", &known.sha256_hex())
+        .some_text("\"tls.client.spiffe_id\":", known.spiffe.as_deref())
+        .number("\"tls.client.not_after\":", known.not_after.into());
 }
 
 /// Now, as RFC 3339 with milliseconds.
-pub(super) fn timestamp() -> String {
-    let mut text = Vec::with_capacity(24);
-    push_timestamp(&mut text);
-    String::from_utf8(text).unwrap_or_default()
-}
-
-fn push_timestamp(out: &mut Vec<u8>) {
+pub(super) fn push_timestamp(out: &mut Vec<u8>) {
     const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
         time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].");
     thread_local! {
@@ -197,9 +155,8 @@ impl RequestRecord {
             .text("\"tls.curve\":", connection.tls_curve)
             .flag("\"tls.resumed\":", connection.tls_resumed)
             .some_text("\"tls.resumption_declined\":", connection.tls_declined);
-        if let Some(client) = Client::of(self.identity.as_ref().unwrap_or(&connection.identity)) {
-            client.write(&mut line);
-        }
+        let client = self.identity.as_ref().unwrap_or(&connection.identity);
+        write_client(client, &mut line);
         line.text("\"listener\":", &connection.listener)
             .text("\"site\":", &connection.site)
             .some_text("\"rule\":", self.rule.as_deref())

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
-
-use super::access_log::{Client, timestamp};
+use super::access_log::{push_timestamp, write_client};
+use super::json::JsonLine;
 use crate::identity::ClientIdentity;
 use crate::reason::Reason;
 
@@ -29,46 +28,23 @@ pub struct RefusalRecord<'a> {
     pub detail: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    reason: &'static str,
-    meaning: &'static str,
-    #[serde(rename = "client.address")]
-    client_address: std::net::IpAddr,
-    #[serde(rename = "client.port")]
-    client_port: u16,
-    listener: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<&'a str>,
-    #[serde(
-        rename = "tls.client.server_name",
-        skip_serializing_if = "Option::is_none"
-    )]
-    server_name: Option<&'a str>,
-    #[serde(flatten)]
-    client: Option<Client<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-}
-
-impl Serialize for RefusalRecord<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Line {
-            timestamp: timestamp(),
-            reason: self.reason.code(),
-            meaning: self.reason.meaning(),
-            client_address: self.client.ip(),
-            client_port: self.client.port(),
-            listener: self.listener,
-            site: self.site,
-            server_name: self.server_name,
-            client: self.identity.and_then(Client::of),
-            request_id: self.request_id,
-            detail: self.detail,
+impl RefusalRecord<'_> {
+    /// Appends the line, without its end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut line = JsonLine::new(out);
+        line.with("\"timestamp\":", push_timestamp)
+            .text("\"reason\":", self.reason.code())
+            .text("\"meaning\":", self.reason.meaning())
+            .text("\"client.address\":", &self.client.ip().to_string())
+            .number("\"client.port\":", self.client.port().into())
+            .text("\"listener\":", self.listener)
+            .some_text("\"site\":", self.site)
+            .some_text("\"tls.client.server_name\":", self.server_name);
+        if let Some(identity) = self.identity {
+            write_client(identity, &mut line);
         }
-        .serialize(serializer)
+        line.some_text("\"request_id\":", self.request_id)
+            .some_text("\"detail\":", self.detail)
+            .end();
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use portcullis_config::LogTarget;
 use prometheus_client::metrics::counter::Counter;
-use serde::Serialize;
 
 /// Chunks that may wait for the disk; with [`CHUNK_BYTES`] this bounds a stream's memory to 16 MiB.
 const QUEUE_CHUNKS: usize = 256;
@@ -116,16 +115,6 @@ impl LineBuffer {
         self.sink.queue.is_some()
     }
 
-    /// Appends one JSON line.
-    pub fn write(&self, line: &impl Serialize) {
-        self.append(|lines| {
-            let before = lines.len();
-            if serde_json::to_writer(&mut *lines, line).is_err() {
-                lines.truncate(before); // Only a map with non-string keys could fail; no line is half a line.
-            }
-        });
-    }
-
     /// Appends one line that `put` writes, without its end.
     pub fn append(&self, put: impl FnOnce(&mut Vec<u8>)) {
         if !self.is_on() {
@@ -202,12 +191,12 @@ mod tests {
         let path = folder.path().join("access.log");
         let sink = LogSink::open(&LogTarget::File(path.clone()), Counter::default()).unwrap();
         let buffer = LineBuffer::new(sink.clone());
-        buffer.write(&serde_json::json!({"a": 1}));
+        buffer.append(|lines| lines.extend_from_slice(b"{\"a\":1}"));
         buffer.hand_over();
         sink.flush();
         std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
         sink.reopen();
-        buffer.write(&serde_json::json!({"a": 2}));
+        buffer.append(|lines| lines.extend_from_slice(b"{\"a\":2}"));
         buffer.hand_over();
         sink.flush();
         assert_eq!(
