@@ -64,7 +64,7 @@ pub use hsm::{
 pub use hsm_group::HsmGroup;
 pub use hsm_ref::HsmRef;
 pub use limits::{Limits, Timeouts};
-pub use listener::{Listener, ListenerKind};
+pub use listener::{Http3, Listener, ListenerKind};
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};

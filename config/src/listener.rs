@@ -22,6 +22,15 @@ pub struct Listener {
     pub bind: Located<SocketAddr>,
     /// What happens to accepted connections.
     pub kind: ListenerKind,
+    /// HTTP/3 on the same address over UDP; `None` where it is off.
+    pub http3: Option<Http3>,
+}
+
+/// HTTP/3 at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http3 {
+    /// Answers over TCP tell clients of it (`Alt-Svc`).
+    pub alt_svc: bool,
 }
 
 /// What a listener does with its connections.
@@ -63,6 +72,10 @@ pub(crate) struct RawListener {
     default_site: Option<Located<String>>,
     /// Refuse a server name that no site has, also when there is a `default_site`.
     strict_sni: Option<Located<bool>>,
+    /// Serve HTTP/3 too: the same address, UDP.
+    http3: Option<Located<bool>>,
+    /// Tell clients over HTTP/1.1 and HTTP/2 that there is HTTP/3 (`Alt-Svc`).
+    alt_svc: Option<Located<bool>>,
 }
 
 /// `protocol` of a listener.
@@ -95,6 +108,7 @@ pub(crate) struct Draft {
     redirect_port: u16,
     default_site: Option<Located<String>>,
     strict_sni: bool,
+    http3: Option<Http3>,
 }
 
 impl RawListener {
@@ -131,6 +145,9 @@ impl RawListener {
             redirect_port: u16::try_from(port).unwrap_or(443),
             default_site: self.default_site,
             strict_sni: self.strict_sni.is_some_and(|strict| strict.value),
+            http3: self.http3.is_some_and(|on| on.value).then_some(Http3 {
+                alt_svc: self.alt_svc.is_none_or(|on| on.value),
+            }),
         }
     }
 
@@ -161,6 +178,8 @@ impl RawListener {
                 "strict_sni",
                 self.strict_sni.as_ref().map(|value| &value.span),
             ),
+            ("http3", self.http3.as_ref().map(|value| &value.span)),
+            ("alt_svc", self.alt_svc.as_ref().map(|value| &value.span)),
         ];
         for (key, span) in useless {
             if let Some(span) = span {
@@ -218,6 +237,7 @@ impl Draft {
             name: self.name,
             bind: self.bind?,
             kind,
+            http3: self.http3,
         })
     }
 }

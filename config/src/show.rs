@@ -70,6 +70,8 @@ impl Page {
                     self.key("default_site", quote(&site.name));
                 }
                 self.key("strict_sni", strict_sni);
+                self.key("http3", listener.http3.is_some());
+                self.key("alt_svc", listener.http3.is_none_or(|http3| http3.alt_svc));
             }
             ListenerKind::Redirect { port } => {
                 self.key("protocol", quote("redirect"));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_config::{ClientCertMode, ListenerKind};
-use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::{AddressText, ConnectionFacts};
 use crate::telemetry::metrics::HandshakeLabel;
+use crate::tls::quic::Negotiated;
 use crate::tls::{self, AcceptSettings, Accepted, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
 
@@ -102,7 +103,8 @@ async fn handshake(
         refused(reason, Some(&site.name), None, Some(&detail));
         return None;
     }
-    let (facts, kind) = facts(stream.tls(), (peer, listener), site, (&shown, resumption));
+    let negotiated = Negotiated::of(stream.tls());
+    let (facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     note(worker, &facts, site, &shown);
     let early_data = stream.early_data();
@@ -140,24 +142,24 @@ const TLS_1_3: &str = "1.3";
 
 /// What a finished handshake came to.
 fn facts(
-    tls: &ServerConnection,
+    tls: Negotiated,
     (client, listener): (SocketAddr, &Arc<str>),
     site: &SiteRules,
     (shown, resumption): (&Shown, Outcome),
 ) -> (ConnectionFacts, HandshakeLabel) {
-    let kind = match tls.handshake_kind() {
+    let kind = match tls.kind {
         Some(HandshakeKind::Resumed) => HandshakeLabel::Resumed,
         Some(HandshakeKind::FullWithHelloRetryRequest) => HandshakeLabel::HelloRetry,
         _ => HandshakeLabel::Full,
     };
-    let tls13 = tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let tls13 = tls.version == Some(ProtocolVersion::TLSv1_3);
     let facts = ConnectionFacts {
         client,
         listener: Arc::clone(listener),
         site: Arc::clone(&site.name),
         tls_version: if tls13 { TLS_1_3 } else { TLS_1_2 },
-        tls_cipher: cipher_name(tls),
-        tls_curve: group_name(tls),
+        tls_cipher: cipher_name(tls.suite),
+        tls_curve: group_name(tls.group),
         tls_resumed: kind == HandshakeLabel::Resumed,
         tls_declined: match resumption {
             Outcome::Declined(declined) => Some(declined.as_str()),
@@ -206,8 +208,8 @@ impl Drop for OpenHandshake<'_> {
     }
 }
 
-fn cipher_name(tls: &ServerConnection) -> &'static str {
-    match tls.negotiated_cipher_suite().map(|suite| suite.suite()) {
+fn cipher_name(suite: Option<CipherSuite>) -> &'static str {
+    match suite {
         // rustls names the TLS 1.3 suites apart from IANA.
         Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
         Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
@@ -217,11 +219,8 @@ fn cipher_name(tls: &ServerConnection) -> &'static str {
     }
 }
 
-fn group_name(tls: &ServerConnection) -> &'static str {
-    match tls
-        .negotiated_key_exchange_group()
-        .map(|group| group.name())
-    {
+fn group_name(group: Option<NamedGroup>) -> &'static str {
+    match group {
         Some(NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
         Some(NamedGroup::X25519) => "X25519",
         Some(NamedGroup::secp256r1) => "secp256r1",

@@ -13,6 +13,7 @@ mod client_hello;
 mod early_data;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod quic;
 mod refusal;
 mod resumption;
 mod server_config;
