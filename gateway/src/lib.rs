@@ -23,6 +23,7 @@ pub mod identity;
 pub mod identity_fields;
 pub mod path;
 pub mod policy;
+pub mod quic;
 pub mod reason;
 pub mod route;
 

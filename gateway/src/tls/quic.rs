@@ -99,8 +99,8 @@ struct Running {
     connection: ServerConnection,
     site: usize,
     server_name: Option<String>,
-    /// Taken when the handshake is complete.
-    prepared: Option<Prepared>,
+    /// Taken when the handshake is complete. Never contended: quinn-proto wants its sessions `Sync`.
+    prepared: Mutex<Option<Prepared>>,
     proof: Option<Proof>,
 }
 
@@ -261,7 +261,7 @@ impl QuicHandshake {
             connection,
             site,
             server_name,
-            prepared: Some(prepared),
+            prepared: Mutex::new(Some(prepared)),
             proof: None,
         };
         clear_verdict();
@@ -273,7 +273,7 @@ impl QuicHandshake {
 
 impl Running {
     fn read(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        if let Some(prepared) = &self.prepared {
+        if let Some(prepared) = own(&mut self.prepared) {
             prepared.follow(self.connection.handshake_kind(), self.proof.as_ref());
         }
         clear_verdict();
@@ -289,7 +289,7 @@ impl Running {
         if self.connection.is_handshaking() {
             return Ok(None);
         }
-        let Some(prepared) = self.prepared.take() else {
+        let Some(prepared) = own(&mut self.prepared).take() else {
             return Ok(None);
         };
         let (returning, resumption) = prepared.conclude(self.connection.handshake_kind());
@@ -316,6 +316,10 @@ impl std::fmt::Debug for QuicHandshake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QuicHandshake").finish_non_exhaustive()
     }
+}
+
+fn own(prepared: &mut Mutex<Option<Prepared>>) -> &mut Option<Prepared> {
+    prepared.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a ClientHello is complete, as far as its head says.
