@@ -229,5 +229,8 @@ fn group_name(group: Option<NamedGroup>) -> &'static str {
     }
 }
 
+mod quic;
 #[cfg(test)]
 mod sizes;
+
+pub use quic::{Udp, run_quic};

@@ -107,20 +107,11 @@ fn begin(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, worker: &Rc<Worker>)
         return;
     };
     metrics.connections_open.inc();
-    let open = OpenConnection(Rc::clone(worker));
+    let open = super::OpenConnection(Rc::clone(worker));
     let (name, worker) = (Arc::clone(name), Rc::clone(worker));
     // Made in here: a future that is moved in takes its place twice, for as long as the connection lasts.
     tokio::task::spawn_local(async move {
         let _open = open;
         connection::run(tcp, peer, name, worker, slot).await;
     });
-}
-
-/// Counts an open connection, also when its task panics.
-struct OpenConnection(Rc<Worker>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.shared.metrics.connections_open.dec();
-    }
 }

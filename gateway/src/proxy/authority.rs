@@ -17,7 +17,8 @@ pub(super) struct RequestHost {
 
 impl RequestHost {
     /// Takes `:authority` or Host. HTTP/1 parsing has seen to it that there is exactly one Host and that it
-    /// agrees with an absolute target; for HTTP/2 the two must agree here (RFC 9113, section 8.3.1).
+    /// agrees with an absolute target; for HTTP/2 and HTTP/3 the two must agree here (RFC 9113, section
+    /// 8.3.1; RFC 9114, section 4.3.1).
     pub(super) fn of(parts: &Parts) -> Option<Self> {
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = hosts.next();
@@ -26,7 +27,9 @@ impl RequestHost {
         }
         let header = match (parts.uri.authority(), host) {
             (Some(authority), None) => HeaderValue::from_str(authority.as_str()).ok()?,
-            (Some(authority), Some(host)) if parts.version == Version::HTTP_2 => {
+            (Some(authority), Some(host))
+                if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) =>
+            {
                 if !host
                     .as_bytes()
                     .eq_ignore_ascii_case(authority.as_str().as_bytes())

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::COOKIE;
+use http::header::{ALT_SVC, COOKIE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
@@ -35,13 +35,27 @@ pub(super) async fn answer(
     parts: Parts,
     body: RequestBody,
 ) -> Response<AnswerBody> {
+    let over_tcp = parts.version != Version::HTTP_3;
+    let mut answer = decided(worker, client, parts, body).await;
+    if over_tcp && let Some(alternative) = client.view(worker).alternative() {
+        answer.headers_mut().insert(ALT_SVC, alternative.clone());
+    }
+    answer
+}
+
+async fn decided(
+    worker: &Rc<Worker>,
+    client: &Client,
+    parts: Parts,
+    body: RequestBody,
+) -> Response<AnswerBody> {
     let host = RequestHost::of(&parts);
     let mut recorder = Recorder::new(
         Rc::clone(worker),
         begin_record(client, &parts, host.as_ref()),
         client.open_request(),
     );
-    if parts.version == Version::HTTP_2 {
+    if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) {
         recorder.watch(client.send_clock());
     }
     let request = (&parts, host.as_ref());
@@ -162,6 +176,7 @@ fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> B
         host: host.map(|host| host.name.clone()).unwrap_or_default(),
         path: parts.uri.path().into(),
         protocol: match parts.version {
+            Version::HTTP_3 => "3",
             Version::HTTP_2 => "2",
             Version::HTTP_10 => "1.0",
             _ => "1.1",

@@ -219,6 +219,7 @@ fn append_list(headers: &mut HeaderMap, name: &HeaderName, element: HeaderValue)
 /// RFC 9110, section 7.6.3: a gateway names itself on requests.
 fn append_via(headers: &mut HeaderMap, version: http::Version) {
     let ours = match version {
+        http::Version::HTTP_3 => "3 portcullis",
         http::Version::HTTP_2 => "2 portcullis",
         http::Version::HTTP_10 => "1.0 portcullis",
         _ => "1.1 portcullis",

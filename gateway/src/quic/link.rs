@@ -316,6 +316,14 @@ impl Link {
         self.touch();
     }
 
+    /// Does nothing about a request.
+    pub fn reject(&self, id: u64, code: u64) {
+        if let Ok(id) = VarInt::from_u64(id).map(StreamId::from) {
+            self.stop(id, code);
+            self.reset(id, code);
+        }
+    }
+
     /// Ready when the client wants no answer any more, or is gone.
     pub fn poll_stopped(&self, id: u64, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(id) = VarInt::from_u64(id).map(StreamId::from) else {

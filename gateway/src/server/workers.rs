@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ServerError;
 use crate::drain::{Drain, Draining};
-use crate::listener::tcp;
+use crate::listener::{quic, tcp};
 use crate::proxy::{Left, Shared, Worker};
 
 /// Log lines and idle connections are looked after this often.
@@ -34,6 +34,12 @@ enum Order {
     Listen {
         name: Arc<str>,
         socket: std::net::TcpListener,
+        stop: watch::Receiver<bool>,
+    },
+    /// Serve HTTP/3 on this socket.
+    Quic {
+        name: Arc<str>,
+        seat: quic::Seat,
         stop: watch::Receiver<bool>,
     },
 }
@@ -54,6 +60,9 @@ pub(super) struct OpenListener {
     bind: SocketAddr,
     address: SocketAddr,
     sockets: Vec<std::net::TcpListener>,
+    /// For HTTP/3.
+    seats: Vec<quic::Seat>,
+    http3: bool,
     stop: watch::Sender<bool>,
 }
 
@@ -114,12 +123,19 @@ impl Workers {
         for _ in 1..self.orders.len() {
             sockets.push(tcp::bind(address).map_err(failed)?);
         }
+        let http3 = listener.http3.is_some();
+        let seats = match http3 {
+            true => quic::open(address, self.orders.len()).map_err(failed)?,
+            false => Vec::new(),
+        };
         let (stop, _) = watch::channel(false);
         Ok(OpenListener {
             name: listener.name.as_str().into(),
             bind,
             address,
             sockets,
+            seats,
+            http3,
             stop,
         })
     }
@@ -148,7 +164,14 @@ impl Workers {
                     tracing::error!(listener = %listener.name, "a worker is gone; restart the gateway");
                 }
             }
-            tracing::info!(listener = %listener.name, address = %listener.address, "listening");
+            let seats = std::mem::take(&mut listener.seats);
+            for (worker, seat) in self.orders.iter().zip(seats) {
+                let (name, stop) = (Arc::clone(&listener.name), listener.stop.subscribe());
+                // Who is gone was complained about above.
+                let _ = worker.send(Order::Quic { name, seat, stop });
+            }
+            let (address, http3) = (listener.address, listener.http3);
+            tracing::info!(listener = %listener.name, %address, http3, "listening");
             self.open.push(listener);
         }
     }
@@ -189,7 +212,9 @@ impl Workers {
 
 impl OpenListener {
     fn serves(&self, listener: &Listener) -> bool {
-        *self.name == *listener.name && self.bind == listener.bind.value
+        *self.name == *listener.name
+            && self.bind == listener.bind.value
+            && self.http3 == listener.http3.is_some()
     }
 }
 
@@ -226,6 +251,14 @@ async fn serve_orders(
                     if let Err(error) = accept(name, socket, stop, &worker) {
                         tracing::error!(%error, "a worker cannot accept");
                     }
+                }
+                Some(Order::Quic { name, seat, stop }) => {
+                    let worker = Rc::clone(&worker);
+                    tokio::task::spawn_local(async move {
+                        if let Err(error) = quic::serve(seat, name, worker, stop).await {
+                            tracing::error!(%error, "a worker cannot serve HTTP/3");
+                        }
+                    });
                 }
                 None => return worker,
             },

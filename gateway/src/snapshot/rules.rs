@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use portcullis_config::{
     ClientCert, Config, Listener, ListenerKind, Places, Site, Trust, Upstream,
 };
@@ -47,6 +48,8 @@ pub struct ListenerView {
     pub name: Arc<str>,
     /// From server names to sites; `None` for a redirect listener.
     pub names: Option<NameTable>,
+    /// What answers over TCP say of HTTP/3 (RFC 7838). Not where the system chooses the port.
+    pub alt_svc: Option<HeaderValue>,
 }
 
 /// What a site asks of clients and where it leads.
@@ -222,5 +225,12 @@ fn view_listener(listener: &Listener, sites: &[Site]) -> ListenerView {
         settings: listener.clone(),
         name: listener.name.as_str().into(),
         names,
+        alt_svc: alt_svc(listener),
     }
+}
+
+fn alt_svc(listener: &Listener) -> Option<HeaderValue> {
+    listener.http3.filter(|http3| http3.alt_svc)?;
+    let port = Some(listener.bind.value.port()).filter(|port| *port != 0)?;
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok()
 }
