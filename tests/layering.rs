@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ground first. A room imports only from floors below its own; rooms of one floor do not know each other.
-const FLOORS: [&[&str]; 16] = [
+const FLOORS: [&[&str]; 17] = [
     &["reason"],
     &[
         "identity", "path", "drain", "limit", "patience", "turns", "http1",
@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 16] = [
     &["trust"],
     &["upstream"],
     &["tls"],
+    &["quic"],
     &["snapshot"],
     &["explain"],
     &["proxy"],

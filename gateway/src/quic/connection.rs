@@ -299,14 +299,15 @@ async fn shake_hands(
                 handle,
                 connection,
             })),
-            Err(error) => Err((error.cause, error.response, answer)),
+            Err(error) => Err(Box::new((error.cause, error.response, answer))),
         }
     });
     let begun = begun.await;
     drop(turn);
     let mut core = match begun {
         Ok(core) => core,
-        Err((cause, response, answer)) => {
+        Err(refused) => {
+            let (cause, response, answer) = *refused;
             if let Some(response) = response {
                 socket.send(&response, &answer).await;
             }

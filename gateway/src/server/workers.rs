@@ -170,8 +170,10 @@ impl Workers {
                 // Who is gone was complained about above.
                 let _ = worker.send(Order::Quic { name, seat, stop });
             }
-            let (address, http3) = (listener.address, listener.http3);
-            tracing::info!(listener = %listener.name, %address, http3, "listening");
+            tracing::info!(listener = %listener.name, address = %listener.address, "listening");
+            if listener.http3 {
+                tracing::info!(listener = %listener.name, "http/3 on the same address over UDP");
+            }
             self.open.push(listener);
         }
     }

@@ -27,7 +27,7 @@ use super::{Connection, Gateway, Response, within};
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(super) host: String,
-    server_name: Option<String>,
+    pub(super) server_name: Option<String>,
     /// The name the server's certificate must be for.
     certificate_name: String,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -222,7 +222,7 @@ impl Client {
         bytes
     }
 
-    fn shared_config(&self) -> &Arc<ClientConfig> {
+    pub(super) fn shared_config(&self) -> &Arc<ClientConfig> {
         self.config.get_or_init(|| Arc::new(self.configure()))
     }
 
