@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{ALT_SVC, COOKIE};
+use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
@@ -35,20 +35,6 @@ pub(super) async fn answer(
     parts: Parts,
     body: RequestBody,
 ) -> Response<AnswerBody> {
-    let over_tcp = parts.version != Version::HTTP_3;
-    let mut answer = decided(worker, client, parts, body).await;
-    if over_tcp && let Some(alternative) = client.view(worker).alternative() {
-        answer.headers_mut().insert(ALT_SVC, alternative.clone());
-    }
-    answer
-}
-
-async fn decided(
-    worker: &Rc<Worker>,
-    client: &Client,
-    parts: Parts,
-    body: RequestBody,
-) -> Response<AnswerBody> {
     let host = RequestHost::of(&parts);
     let mut recorder = Recorder::new(
         Rc::clone(worker),
@@ -58,8 +44,12 @@ async fn decided(
     if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) {
         recorder.watch(client.send_clock());
     }
+    let over_tcp = parts.version != Version::HTTP_3;
     let request = (&parts, host.as_ref());
     let (first, settled) = (client.view(worker), OnceCell::new());
+    if over_tcp && let Some(alternative) = first.alternative() {
+        recorder.tell_of(alternative);
+    }
     let (view, admitted) = match admit(&first, client, request, &body) {
         // Boxed: only the first request of a client to a route with a bundle of its own waits here.
         Err(Stopped {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -36,6 +36,8 @@ pub(super) struct Recorder {
     clock: Option<Rc<SendClock>>,
     /// Set where its route asks for more than the handshake did.
     resting: Option<Rc<Resting>>,
+    /// What the answer says of HTTP/3.
+    alternative: Option<Box<HeaderValue>>,
 }
 
 impl Recorder {
@@ -49,12 +51,18 @@ impl Recorder {
             _open: open,
             clock: None,
             resting: None,
+            alternative: None,
         }
     }
 
     /// Has the answer's progress towards the client watched.
     pub(super) fn watch(&mut self, clock: Rc<SendClock>) {
         self.clock = Some(clock);
+    }
+
+    /// Has the answer say that there is HTTP/3 (RFC 7838).
+    pub(super) fn tell_of(&mut self, alternative: &HeaderValue) {
+        self.alternative = Some(Box::new(alternative.clone()));
     }
 
     /// Has what its route asked looked after until the answer ends.
@@ -87,7 +95,7 @@ impl Recorder {
             detail,
         });
         let mut response = self.answer(reason.status(), HeaderMap::new(), ResponseBody::Empty);
-        let length = header::HeaderValue::from_static("0");
+        let length = HeaderValue::from_static("0");
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length);
@@ -107,12 +115,16 @@ impl Recorder {
         if let Some(clock) = &self.clock {
             clock.handed_out();
         }
+        let alternative = self.alternative.take();
         let mut response = Response::new(AnswerBody {
             inner,
             recorder: self,
         });
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if let Some(alternative) = alternative {
+            response.headers_mut().insert(header::ALT_SVC, *alternative);
+        }
         response
     }
 }
