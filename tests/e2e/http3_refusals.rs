@@ -1,11 +1,13 @@
 //! Who is turned away over HTTP/3, and how that is told: the same reasons and alerts as over TCP.
 
 use bytes::Bytes;
+use h3::error::Code;
 use http::{HeaderValue, Method};
 use portcullis_bench::echo::Echo;
 use rustls::AlertDescription as Alert;
 
-use crate::harness::{Client, Gateway, GatewayBuilder, client_ca, client_leaf, within};
+use crate::harness::{Client, Gateway, GatewayBuilder, client_ca, client_leaf, until, within};
+use crate::hsm_faults::{Faults, behind};
 
 fn describe(echo: &Echo) -> GatewayBuilder {
     Gateway::builder().upstream(echo).allow("anyone")
@@ -172,4 +174,58 @@ async fn a_head_that_claims_to_be_endless_is_not_gathered() {
     assert!(within("a reset", receive.read_to_end(100)).await.is_err());
     let line = gateway.wait_for_refusal("REQUEST_TOO_LARGE").await;
     assert_eq!(line["client.port"], link.port, "{line}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_back_whatever_it_asks_is_cut() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = describe(&echo)
+        .listener("main", "http3 = true")
+        .spawn()
+        .await;
+    let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
+    for _ in 0..400 {
+        let request = link.request(Method::GET, "/slow/20000");
+        let Ok(mut stream) = link.begin(request).await else {
+            break;
+        };
+        let _ = stream.finish().await;
+        stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+    }
+    let cut = within("the end of the connection", link.quic.closed()).await;
+    let quinn::ConnectionError::ApplicationClosed(close) = cut else {
+        panic!("{cut:?}");
+    };
+    assert_eq!(u64::from(close.error_code), Code::H3_EXCESSIVE_LOAD.value());
+}
+
+#[tokio::test]
+async fn in_a_crowd_a_client_shows_that_its_address_is_its_own_before_anything_is_signed() {
+    let echo = Echo::start().await.unwrap();
+    let faults = Faults::new("");
+    let gateway = behind(&faults)
+        .listener("main", "http3 = true")
+        .upstream(&echo)
+        .allow("anyone")
+        .extra_toml("[limits]\nhandshakes = 4\n")
+        .spawn()
+        .await;
+    faults.set("delay_us = 800000\n");
+    let address = gateway.address();
+    let crowd: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(async move { Client::new().over_h3().h3(address).await.map(drop) }))
+        .collect();
+    until("a crowd", async || {
+        let open = gateway.metric("portcullis_handshakes_open").await;
+        (open >= 3.0).then_some(())
+    })
+    .await;
+    let retries = gateway.metric("portcullis_accept_pauses_total").await;
+    let client = Client::new().over_h3();
+    let answer = client.get_h3(&gateway, "/").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(gateway.metric("portcullis_accept_pauses_total").await > retries);
+    for one in crowd {
+        one.await.unwrap().unwrap();
+    }
 }

@@ -215,6 +215,10 @@ fn listeners_have_sites_and_only_what_does_something() {
         "28:14 `strict_sni` does nothing on a redirect listener",
     );
     refused_with(
+        &format!("{redirect}http3 = true\n"),
+        "28:9 `http3` does nothing on a redirect listener",
+    );
+    refused_with(
         &format!("{redirect}redirect_port = 0\n"),
         "28:17 must be between 1 and 65535",
     );

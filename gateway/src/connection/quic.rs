@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::{OpenHandshake, facts, note, settle};
@@ -53,12 +54,11 @@ pub async fn run_quic(
     if snapshot.rules.listener(&listener).is_none() {
         return arrival.refuse(&udp.socket); // Removed by a reload between its arrival and now.
     }
-    let Some((link, client)) =
+    let Some((link, mut driver, client)) =
         Box::pin(handshake(arrival, &udp, &listener, &worker, snapshot)).await
     else {
         return;
     };
-    let mut driver = tokio::task::spawn_local(Rc::clone(&link).drive());
     if let Some(client) = client {
         worker.enter(&client);
         Box::pin(serve_http3(Rc::clone(&link), client, worker)).await;
@@ -77,7 +77,7 @@ async fn handshake(
     listener: &Arc<str>,
     worker: &Worker,
     snapshot: Arc<Snapshot>,
-) -> Option<(Rc<Link>, Option<Rc<Client>>)> {
+) -> Option<(Rc<Link>, JoinHandle<()>, Option<Rc<Client>>)> {
     let peer = arrival.remote();
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
@@ -110,6 +110,7 @@ async fn handshake(
             return None;
         }
     };
+    let driver = tokio::task::spawn_local(Rc::clone(&link).drive());
     let QuicAccepted {
         site,
         shown,
@@ -119,12 +120,13 @@ async fn handshake(
     let site = &snapshot.rules.sites[site];
     if let Err(Refused { reason, detail }) = settle(site, &shown).await {
         refused(reason, Some(&site.name), None, Some(&detail));
-        return Some((link, None));
+        return Some((link, driver, None));
     }
     let (facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
     metrics.handshake_done(true, kind, start.elapsed());
     note(worker, &facts, site, &shown);
-    Some((link, Some(Rc::new(Client::new(facts, shown, None)))))
+    let client = Client::new(facts, shown, None);
+    Some((link, driver, Some(Rc::new(client))))
 }
 
 fn settings(snapshot: &Arc<Snapshot>, listener: &Arc<str>, start: Instant) -> quic::Settings {

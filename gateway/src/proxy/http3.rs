@@ -15,7 +15,7 @@ use h3::server::{Connection, RequestResolver};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use self::request::serve_request;
+use self::request::{Balance, serve_request};
 use super::client::Client;
 use super::worker::Worker;
 use crate::patience::Patience;
@@ -66,6 +66,7 @@ async fn serve_streams(
         }
     });
     let overdue = pin!(client.overdue());
+    let balance = Rc::<Balance>::default();
     let mut watch = Watch::new(worker, leave, overdue);
     loop {
         tokio::select! {
@@ -85,8 +86,9 @@ async fn serve_streams(
                 Ok(Some(request)) if watch.goodbye.is_some() => reject(link, &request),
                 Ok(Some(request)) => {
                     watch.idle.progress();
-                    let (link, client) = (Rc::clone(link), Rc::clone(client));
-                    requests.spawn_local(serve_request(request, link, client, Rc::clone(worker)));
+                    let of = (Rc::clone(link), Rc::clone(&balance));
+                    let client = Rc::clone(client);
+                    requests.spawn_local(serve_request(request, of, client, Rc::clone(worker)));
                 }
                 // The client has said GOAWAY and has all its answers.
                 Ok(None) => {

@@ -76,6 +76,7 @@ impl Link {
         socket: Rc<Socket>,
         header_bytes: usize,
     ) -> Rc<Self> {
+        place.inbox().widen();
         Rc::new(Self {
             core: RefCell::new(core),
             place,

@@ -19,7 +19,10 @@ use tokio::time::{Duration, Instant};
 pub(super) const ID_BYTES: usize = 8;
 /// Ids by which a connection is known: eight are in use at once, the others are those a client retires meanwhile.
 const IDS_KEPT: usize = 64;
-/// Datagrams that may wait for a connection: a client's whole window, or the rest of its ClientHello while it signs.
+/// Datagrams that may wait for a connection: while it is signed for, the rest of its ClientHello and what a client sends
+/// again. A flood of handshakes makes the gateway hold no more.
+const QUEUED_EARLY: usize = 32;
+/// And when it is established: a client's whole window.
 const QUEUED: usize = 256;
 
 /// A datagram as it came.
@@ -70,19 +73,28 @@ pub fn destination(data: &[u8]) -> Option<Destination> {
 }
 
 /// What waits for a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inbox {
     waiting: RefCell<VecDeque<Datagram>>,
     waker: RefCell<Option<Waker>>,
-    dropped: Cell<u64>,
+    room: Cell<usize>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            waiting: RefCell::default(),
+            waker: RefCell::default(),
+            room: Cell::new(QUEUED_EARLY),
+        }
+    }
 }
 
 impl Inbox {
     /// Puts a datagram there, or loses it.
     pub fn put(&self, datagram: Datagram) {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= QUEUED {
-            self.dropped.set(self.dropped.get() + 1);
+        if waiting.len() >= self.room.get() {
             return;
         }
         waiting.push_back(datagram);
@@ -90,6 +102,11 @@ impl Inbox {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+
+    /// The connection is established.
+    pub(super) fn widen(&self) {
+        self.room.set(QUEUED);
     }
 
     /// Takes what is there.

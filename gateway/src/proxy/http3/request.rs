@@ -1,5 +1,6 @@
 //! One request of an HTTP/3 connection: its head, its exchange, its answer.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -31,13 +32,32 @@ const FORBIDDEN: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Requests that a client may take back beyond those it lets be answered. Each has cost an upstream something.
+const TAKEN_BACK: i64 = 200;
+
+/// Requests taken back, less those answered (CVE-2023-44487 is a client that does little else).
+#[derive(Debug, Default)]
+pub(super) struct Balance(Cell<i64>);
+
+impl Balance {
+    fn answered(&self) {
+        self.0.set((self.0.get() - 1).max(0));
+    }
+
+    /// Whether that was one too many.
+    fn taken_back(&self) -> bool {
+        self.0.set(self.0.get() + 1);
+        self.0.get() > TAKEN_BACK
+    }
+}
+
 /// The answer's half of a stream.
 type Download = RequestStream<Send<Bytes>, Bytes>;
 
 /// Serves a request to its end. Dropped before, it resets its stream.
 pub(super) async fn serve_request(
     request: RequestResolver<Streams, Bytes>,
-    link: Rc<Link>,
+    (link, balance): (Rc<Link>, Rc<Balance>),
     client: Rc<Client>,
     worker: Rc<Worker>,
 ) {
@@ -69,10 +89,15 @@ pub(super) async fn serve_request(
         .await
     };
     link.settle(id);
-    if let Some(answer) = answered
-        && let Err(error) = respond(&mut download, answer).await
-    {
-        tracing::debug!(%error, "http/3 answer not sent to its end");
+    let told = match answered {
+        Some(answer) => respond(&mut download, answer).await.is_ok(),
+        None => false,
+    };
+    if told {
+        balance.answered();
+    } else if balance.taken_back() {
+        tracing::debug!(client = %client.facts.client, "takes back what it asks");
+        link.close(Code::H3_EXCESSIVE_LOAD.value(), b"");
     }
 }
 
