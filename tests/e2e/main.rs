@@ -67,3 +67,4 @@ mod http2;
 mod lasting_connections;
 mod operations;
 mod upstreams;
+mod websocket;
