@@ -50,6 +50,8 @@ pub struct Timeouts {
     pub body: Duration,
     /// Response without a byte accepted by the client. Default 30 s.
     pub write: Duration,
+    /// Upgraded connection (WebSocket) without a byte either way. Default 10 min.
+    pub tunnel: Duration,
     /// From SIGTERM (or a removed listener) to closing what is left. Default 30 s.
     pub drain: Duration,
     /// While draining: how long an idle keep-alive connection may still bring a last request. Default 2 s.
@@ -86,6 +88,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(60),
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
+            tunnel: Duration::from_secs(600),
             drain: Duration::from_secs(30),
             drain_idle: Duration::from_secs(2),
             revoked: Duration::from_secs(5),
@@ -137,6 +140,8 @@ pub(crate) struct RawTimeouts {
     body: Option<Located<DurationText>>,
     /// How long a client may take no byte of a response.
     write: Option<Located<DurationText>>,
+    /// How long an upgraded connection (WebSocket) may bring no byte either way.
+    tunnel: Option<Located<DurationText>>,
     /// From SIGTERM to closing what is left.
     drain: Option<Located<DurationText>>,
     /// While draining: how long an idle connection may still bring a last request.
@@ -202,6 +207,7 @@ impl RawTimeouts {
             idle: check.duration(self.idle, default.idle, day.clone()),
             body: check.duration(self.body, default.body, day.clone()),
             write: check.duration(self.write, default.write, day.clone()),
+            tunnel: check.duration(self.tunnel, default.tunnel, day.clone()),
             drain: check.duration(self.drain, default.drain, Duration::ZERO..=*day.end()),
             drain_idle: check.duration(
                 self.drain_idle,

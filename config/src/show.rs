@@ -210,6 +210,7 @@ impl Page {
         self.duration("idle", timeouts.idle);
         self.duration("body", timeouts.body);
         self.duration("write", timeouts.write);
+        self.duration("tunnel", timeouts.tunnel);
         self.duration("drain", timeouts.drain);
         self.duration("drain_idle", timeouts.drain_idle);
         self.duration("revoked", timeouts.revoked);

@@ -104,7 +104,9 @@ async fn handshake(
         return None;
     }
     let negotiated = Negotiated::of(stream.tls());
-    let (facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
+    let (mut facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
+    let listener = snapshot.rules.listener(listener);
+    facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
     metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
     note(worker, &facts, site, &shown);
     let early_data = stream.early_data();
@@ -167,6 +169,7 @@ fn facts(
         },
         identity: shown.client(),
         address: AddressText::default(),
+        alt_svc: None,
     };
     (facts, kind)
 }

@@ -99,6 +99,7 @@ reasons! {
     UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";
     UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
     UpstreamProtocol = "UPSTREAM_PROTOCOL", "the upstream's answer breaks HTTP";
+    TunnelIdle = "TUNNEL_IDLE", "no byte went either way through a WebSocket within timeouts.tunnel";
     UpstreamClosed = "UPSTREAM_CLOSED", "the upstream closed the connection before it answered";
 }
 

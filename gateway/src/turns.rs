@@ -90,6 +90,14 @@ impl Turns {
         Turn(self)
     }
 
+    /// Waits for a turn where the work is heavy.
+    pub async fn turn_if(&self, heavy: bool) -> Option<Turn<'_>> {
+        match heavy {
+            true => Some(self.turn().await),
+            false => None,
+        }
+    }
+
     /// Counts the rounds that somebody waited for.
     pub fn round(&self) -> u64 {
         self.round.get()

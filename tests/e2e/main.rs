@@ -71,3 +71,4 @@ mod http3_streams;
 mod lasting_connections;
 mod operations;
 mod upstreams;
+mod websocket;

@@ -147,6 +147,8 @@ advices! {
         "look into the service; raise response_timeout of the upstream";
     UpstreamProtocol: "the service does not speak what protocol says, or sends broken HTTP",
         "compare protocol (http1, h2) with what the service speaks; the detail names the defect";
+    TunnelIdle: "client or service went away without a close, or they send no pings",
+        "have one side send WebSocket pings, or raise timeouts.tunnel";
     UpstreamClosed: "the service restarted, or closes idle connections sooner than the gateway",
         "set idle_timeout of the upstream below the service's keep-alive time";
 }

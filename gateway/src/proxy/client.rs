@@ -7,7 +7,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use rustls_pki_types::UnixTime;
 use tokio::time::Instant;
 
@@ -221,12 +220,6 @@ impl View {
             site,
             snapshot,
         }
-    }
-
-    /// What answers say of HTTP/3 (RFC 7838), where there is some.
-    pub(super) fn alternative(&self) -> Option<&HeaderValue> {
-        let listener = &self.snapshot.rules.listeners[self.listener?];
-        listener.alt_svc.as_ref()
     }
 
     /// The rules of the connection's site.

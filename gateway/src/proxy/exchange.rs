@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
 use portcullis_config::UpstreamProtocol;
 use tokio::time::Duration;
 
@@ -18,6 +18,7 @@ use super::authority::RequestHost;
 use super::client::{Caller, Client, View};
 use super::headers::{Sender, prepare_request, prepare_response};
 use super::response::{AnswerBody, Recorder};
+use super::upgrade::{Asked, pass_on};
 use super::worker::Worker;
 use crate::identity::ClientIdentity;
 use crate::policy::Permit;
@@ -44,12 +45,8 @@ pub(super) async fn answer(
     if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) {
         recorder.watch(client.send_clock());
     }
-    let over_tcp = parts.version != Version::HTTP_3;
     let request = (&parts, host.as_ref());
     let (first, settled) = (client.view(worker), OnceCell::new());
-    if over_tcp && let Some(alternative) = first.alternative() {
-        recorder.tell_of(alternative);
-    }
     let (view, admitted) = match admit(&first, client, request, &body) {
         // Boxed: only the first request of a client to a route with a bundle of its own waits here.
         Err(Stopped {
@@ -105,6 +102,11 @@ async fn forward(
         told: &told,
     };
     let forwarding = &view.snapshot.forwarding;
+    // What comes early may come again; an upstream over HTTP/2 has no Upgrade.
+    let asked = match (early, target.settings.protocol) {
+        (false, UpstreamProtocol::Http1) => Asked::of(&parts, host, &body),
+        _ => None,
+    };
     let ids = prepare_request(&mut parts, host, &sender, forwarding, &worker.ids);
     if set_target(&mut parts, host, target.settings.protocol, rewritten).is_none() {
         return recorder.refuse(
@@ -112,6 +114,10 @@ async fn forward(
             Some("the target has no form the upstream understands"),
         );
     }
+    if asked.is_some() {
+        pass_on(&mut parts.headers);
+    }
+    recorder.ask(asked);
     if early {
         parts
             .headers
@@ -123,6 +129,9 @@ async fn forward(
     match worker.upstreams.send(permit, &target, parts, body).await {
         Ok((mut head, body)) => {
             prepare_response(&mut head.headers);
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                pass_on(&mut head.headers);
+            }
             recorder.answer(head.status, head.headers, body)
         }
         Err(error) => recorder.refuse(error.reason(), Some(&error.to_string())),

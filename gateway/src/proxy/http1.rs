@@ -7,6 +7,7 @@
 mod body;
 mod io;
 mod respond;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -202,6 +203,9 @@ where
             return End::Abort;
         }
     };
+    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Box::pin(tunnel::run(io, response, client, worker)).await;
+    }
     let end = respond(io, response, &after, worker, timeouts.write).await;
     let unread = io.borrow().decoder.is_some();
     if end != End::KeepAlive {

@@ -10,10 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::client::{OpenRequest, Resting, SendClock};
+use super::upgrade::Asked;
 use super::worker::Worker;
 use crate::reason::Reason;
 use crate::telemetry::{RefusalRecord, RequestRecord};
-use crate::upstream::{ResponseBody, UpstreamError};
+use crate::upstream::{ResponseBody, Switched, UpstreamError};
 
 /// What the log says of a request whose client left before there was an answer (nginx's number).
 const CLIENT_LEFT: u16 = 499;
@@ -34,10 +35,10 @@ pub(super) struct Recorder {
     _open: OpenRequest,
     /// Set for HTTP/2, where many answers share a connection and one may stall.
     clock: Option<Rc<SendClock>>,
+    /// Set where it asked for a WebSocket.
+    asked: Option<Box<Asked>>,
     /// Set where its route asks for more than the handshake did.
     resting: Option<Rc<Resting>>,
-    /// What the answer says of HTTP/3.
-    alternative: Option<Box<HeaderValue>>,
 }
 
 impl Recorder {
@@ -50,8 +51,8 @@ impl Recorder {
             start: Instant::now(),
             _open: open,
             clock: None,
+            asked: None,
             resting: None,
-            alternative: None,
         }
     }
 
@@ -60,14 +61,19 @@ impl Recorder {
         self.clock = Some(clock);
     }
 
-    /// Has the answer say that there is HTTP/3 (RFC 7838).
-    pub(super) fn tell_of(&mut self, alternative: &HeaderValue) {
-        self.alternative = Some(Box::new(alternative.clone()));
-    }
-
     /// Has what its route asked looked after until the answer ends.
     pub(super) fn rest_on(&mut self, resting: Option<Rc<Resting>>) {
         self.resting = resting;
+    }
+
+    /// Keeps the request for a WebSocket, to be decided on again while it lasts.
+    pub(super) fn ask(&mut self, asked: Option<Box<Asked>>) {
+        self.asked = asked;
+    }
+
+    /// The request for a WebSocket.
+    pub(super) fn take_asked(&mut self) -> Option<Box<Asked>> {
+        self.asked.take()
     }
 
     /// Whose request it is to answer.
@@ -82,6 +88,22 @@ impl Recorder {
 
     /// A bare answer that says nothing but the status; the reason is for the operator.
     pub(super) fn refuse(mut self, reason: Reason, detail: Option<&str>) -> Response<AnswerBody> {
+        self.tell(reason, detail);
+        let mut response = self.answer(reason.status(), HeaderMap::new(), ResponseBody::Empty);
+        let length = HeaderValue::from_static("0");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
+        super::headers::prepare_response(response.headers_mut());
+        response
+    }
+
+    /// What was answered does not go on.
+    pub(super) fn cut(&mut self, reason: Reason) {
+        self.tell(reason, None);
+    }
+
+    fn tell(&mut self, reason: Reason, detail: Option<&str>) {
         self.record.reason = Some(reason);
         let connection = &self.record.connection;
         self.worker.refuse(&RefusalRecord {
@@ -94,13 +116,6 @@ impl Recorder {
             request_id: self.record.request_id.to_str().ok(),
             detail,
         });
-        let mut response = self.answer(reason.status(), HeaderMap::new(), ResponseBody::Empty);
-        let length = HeaderValue::from_static("0");
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length);
-        super::headers::prepare_response(response.headers_mut());
-        response
     }
 
     /// The answer of an upstream.
@@ -115,7 +130,7 @@ impl Recorder {
         if let Some(clock) = &self.clock {
             clock.handed_out();
         }
-        let alternative = self.alternative.take();
+        let alternative = self.record.connection.alt_svc.clone();
         let mut response = Response::new(AnswerBody {
             inner,
             recorder: self,
@@ -123,7 +138,9 @@ impl Recorder {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if let Some(alternative) = alternative {
-            response.headers_mut().insert(header::ALT_SVC, *alternative);
+            response
+                .headers_mut()
+                .insert(header::ALT_SVC, HeaderValue::clone(&alternative));
         }
         response
     }
@@ -143,6 +160,14 @@ impl Drop for Recorder {
 }
 
 impl AnswerBody {
+    /// The connection behind a 101, with the record of its request.
+    pub(super) fn into_switched(self) -> Option<(Box<Switched>, Recorder)> {
+        match self.inner {
+            ResponseBody::Switched(switched) => Some((switched, self.recorder)),
+            _ => None,
+        }
+    }
+
     /// Lets the request's body go on while the answer waits for the client: an upstream may read and answer
     /// at the same time, and a client may read only after it has sent.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {

@@ -49,7 +49,7 @@ pub struct ListenerView {
     /// From server names to sites; `None` for a redirect listener.
     pub names: Option<NameTable>,
     /// What answers over TCP say of HTTP/3 (RFC 7838). Not where the system chooses the port.
-    pub alt_svc: Option<HeaderValue>,
+    pub alt_svc: Option<Arc<HeaderValue>>,
 }
 
 /// What a site asks of clients and where it leads.
@@ -229,8 +229,9 @@ fn view_listener(listener: &Listener, sites: &[Site]) -> ListenerView {
     }
 }
 
-fn alt_svc(listener: &Listener) -> Option<HeaderValue> {
+fn alt_svc(listener: &Listener) -> Option<Arc<HeaderValue>> {
     listener.http3.filter(|http3| http3.alt_svc)?;
     let port = Some(listener.bind.value.port()).filter(|port| *port != 0)?;
-    HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok()
+    let told = HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400"));
+    told.ok().map(Arc::new)
 }

@@ -41,6 +41,8 @@ pub struct ConnectionFacts {
     pub identity: ClientIdentity,
     /// The peer address as text, made when it is first wanted.
     pub address: AddressText,
+    /// What its answers say of HTTP/3 (RFC 7838).
+    pub alt_svc: Option<Arc<HeaderValue>>,
 }
 
 /// An address as upstreams and the log are told it. Made once for a connection, not for each of its requests.

@@ -115,7 +115,8 @@ pub async fn accept<R: Resolve>(
     {
         return Err(refuse(tcp, Failure::admission(&error), Some(site), server_name).await);
     }
-    let finished = finish(&mut tcp, hello, (&tls, prepared), turns);
+    let light = prepared.is_returning() && offer.is_some_and(|offer| !offer.tls13);
+    let finished = finish(&mut tcp, hello, (&tls, prepared), (turns, light));
     let finished = timeout_at(settings.handshake_by, finished).await;
     match finished.unwrap_or_else(|_| Err(Failure::bare(Reason::HandshakeTimeout, ""))) {
         Ok(Finished {
@@ -289,10 +290,11 @@ async fn finish(
     tcp: &mut TcpStream,
     hello: Hello,
     (tls, prepared): (&SiteTls, Prepared),
-    turns: &Turns,
+    (turns, light): (&Turns, bool),
 ) -> Result<Finished, Failure> {
     let config = Arc::clone(&prepared.config);
-    let turn = turns.turn().await;
+    // A TLS 1.2 session at hand: no key is agreed and nothing signed.
+    let turn = turns.turn_if(!light).await;
     // As a step also where a session is at hand: where its suite does not fit after all, rustls signs.
     let first = move || hello.into_connection(config).map(Box::new);
     let started = run_step(tls.remote_key, first).await;
@@ -330,12 +332,10 @@ async fn finish(
         let kind = connection.handshake_kind();
         let retried = kind == Some(HandshakeKind::FullWithHelloRetryRequest);
         prepared.follow(kind, proof.as_ref());
-        // A TLS 1.3 client without a certificate has sent its Finished and nothing that costs more than it.
-        let heavy = retried || tls.asks_for_certificate() || !is_tls13(&connection);
-        let turn = match heavy {
-            true => Some(turns.turn().await),
-            false => None,
-        };
+        // Who resumes, and a TLS 1.3 client without a certificate, has sent its Finished and nothing that costs more.
+        let verifies = tls.asks_for_certificate() || !is_tls13(&connection);
+        let resumed = kind == Some(HandshakeKind::Resumed);
+        let turn = turns.turn_if(retried || (verifies && !resumed)).await;
         let process = move || {
             clear_verdict();
             let result = connection.process_new_packets().map(drop);

@@ -4,9 +4,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 
 use super::error::UpstreamError;
 use super::http1::Http1Body;
@@ -107,6 +108,18 @@ pub enum ResponseBody {
     Http1(Box<Http1Body>),
     /// From an HTTP/2 stream.
     Http2(Box<Http2Body>),
+    /// None: the connection speaks another protocol from here on.
+    Switched(Box<Switched>),
+}
+
+/// A connection behind a 101 (Switching Protocols), with its place among the requests in progress.
+#[derive(Debug)]
+pub struct Switched {
+    /// The connection.
+    pub tcp: TcpStream,
+    /// What the upstream sent behind its head.
+    pub early: BytesMut,
+    pub(super) _place: Place,
 }
 
 /// A body of an HTTP/2 stream with the upstream's body timeout and its place among the requests in progress.
@@ -164,7 +177,7 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Switched(_) => Poll::Ready(None),
             Self::Http1(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
         }
@@ -172,7 +185,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Switched(_) => true,
             Self::Http1(body) => body.is_end(),
             Self::Http2(body) => body.incoming.is_end_stream(),
         }
@@ -180,7 +193,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.incoming.size_hint(),
         }

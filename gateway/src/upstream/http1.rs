@@ -134,6 +134,15 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether a 101 is the answer to what was asked. Nobody but the gateway puts an Upgrade here.
+    fn may_switch(&self, head: &ResponseHead) -> bool {
+        let asked = self.parts.headers.get(header::UPGRADE);
+        let switched = head.parts.headers.get(header::UPGRADE);
+        asked.zip(switched).is_some_and(|(asked, switched)| {
+            asked.as_bytes().eq_ignore_ascii_case(switched.as_bytes())
+        })
+    }
+
     /// Reads heads until the final one, and sends the body meanwhile.
     async fn read_head(
         &self,
@@ -151,7 +160,10 @@ impl Exchange<'_> {
                 }
                 sending.drive(connection, self.settings.body_timeout, cx)?;
                 match scan.response(&mut connection.read, &self.limits, &self.parts.method) {
-                    Ok(Some(head)) if head.parts.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    Ok(Some(head))
+                        if head.parts.status == StatusCode::SWITCHING_PROTOCOLS
+                            && !self.may_switch(&head) =>
+                    {
                         return Poll::Ready(Err(UpstreamError::UnexpectedUpgrade));
                     }
                     Ok(Some(head)) if head.is_interim() => {

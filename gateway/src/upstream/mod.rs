@@ -11,7 +11,7 @@ mod http1;
 mod http2;
 mod pool;
 
-pub use body::{ClientBodyError, RequestBody, ResponseBody};
+pub use body::{ClientBodyError, RequestBody, ResponseBody, Switched};
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
 pub use pool::{Target, Upstreams};

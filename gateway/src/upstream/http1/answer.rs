@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::response;
+use http::{StatusCode, response};
 use http_body::{Frame, SizeHint};
 
 use super::connection::Connection;
 use super::upload::Upload;
 use crate::http1::{BodyDecoder, Decoded, HeadLimits, ResponseHead};
 use crate::patience::Wait;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{ResponseBody, Switched};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Place, Pool, Return};
 
@@ -32,6 +32,18 @@ impl Answer {
         pool: &Rc<Pool>,
         place: Place,
     ) -> (response::Parts, ResponseBody) {
+        if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let Connection { tcp, read, .. } = self.connection;
+            // A request that asks for this has no body, so nobody else holds the connection.
+            let body = Rc::into_inner(tcp).map_or(ResponseBody::Empty, |tcp| {
+                ResponseBody::Switched(Box::new(Switched {
+                    tcp,
+                    early: read,
+                    _place: place,
+                }))
+            });
+            return (head.parts, body);
+        }
         let mut body = Http1Body {
             connection: Some(self.connection),
             decoder: BodyDecoder::new(head.framing, &self.limits),
