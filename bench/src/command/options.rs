@@ -56,15 +56,10 @@ pub(super) struct LoadOptions {
 #[command(next_help_heading = "TLS")]
 struct TlsOptions {
     /// trust who is certified by these PEM roots
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "insecure",
-        required_unless_present = "insecure"
-    )]
+    #[arg(long, value_name = "FILE", group = "trust")]
     ca: Option<PathBuf>,
     /// trust everybody: the server's certificate is not looked at
-    #[arg(long)]
+    #[arg(long, group = "trust", required_unless_present = "ca")]
     insecure: bool,
     /// the version to offer
     #[arg(long, value_name = "VERSION", value_enum, default_value = "1.3")]
