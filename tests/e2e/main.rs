@@ -29,6 +29,7 @@ mod identity_spoofing;
 mod identity_tokens;
 mod istio_import;
 mod known_intermediates;
+mod load_tool;
 mod ocsp;
 mod ocsp_patience;
 mod path_confusion;

@@ -155,8 +155,27 @@ impl Output {
 
     fn verdict(&self, runs: &[Run]) -> ExitCode {
         if runs.iter().all(|run| run.done == 0) {
-            complain("nothing was measured: every attempt failed, see the errors above");
+            let kinds: Vec<String> = runs
+                .iter()
+                .flat_map(|run| &run.errors)
+                .map(|(kind, count)| format!("{kind} {count}"))
+                .collect();
+            complain(&match kinds.is_empty() {
+                true => "nothing was measured: nothing ended in time".to_owned(),
+                false => format!(
+                    "nothing was measured: every attempt failed: {}",
+                    kinds.join(", ")
+                ),
+            });
             return ExitCode::from(NOTHING_MEASURED);
+        }
+        for run in runs {
+            let lowest = run.steps.iter().map(|step| step.offered).reduce(f64::min);
+            if let Some(lowest) = lowest
+                && !run.steps.iter().any(|step| step.kept)
+            {
+                complain(&format!("no rate was kept, not even {lowest:.0}/s"));
+            }
         }
         let mut code = ExitCode::SUCCESS;
         let judged = runs

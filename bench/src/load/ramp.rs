@@ -10,6 +10,8 @@ use crate::report::watch::Watcher;
 const MAX_STEPS: usize = 16;
 /// Rates that are closer than this are the same.
 const CLOSE: f64 = 1.05;
+/// Of a rate that brings fewer units in a step nothing can be said.
+const FEWEST: f64 = 10.0;
 /// Less than this share of what was offered is not kept up with.
 const KEPT_UP: f64 = 0.98;
 
@@ -18,7 +20,8 @@ pub(super) fn search(plan: &Plan, ramp: &Ramp, watcher: &dyn Watcher) -> anyhow:
     let mut steps: Vec<RampStep> = Vec::new();
     let mut best: Option<Run> = None;
     let mut series: Vec<Point> = Vec::new();
-    while let Some(rate) = next_rate(&steps, ramp.from) {
+    let least = FEWEST / ramp.step.as_secs_f64();
+    while let Some(rate) = next_rate(&steps, (ramp.from, least)) {
         let run = super::run(&step_of(plan, ramp, rate), watcher)?;
         let step = judge(&run, rate, ramp.bound);
         let interrupted = run.settings.contains_key("interrupted");
@@ -73,8 +76,8 @@ fn judge(run: &Run, offered: f64, bound: Duration) -> RampStep {
     }
 }
 
-/// The rate to try after these; none where the answer is known.
-fn next_rate(steps: &[RampStep], from: f64) -> Option<f64> {
+/// The rate to try after these, not below `least`; none where the answer is known.
+fn next_rate(steps: &[RampStep], (from, least): (f64, f64)) -> Option<f64> {
     if steps.len() >= MAX_STEPS {
         return None;
     }
@@ -84,7 +87,7 @@ fn next_rate(steps: &[RampStep], from: f64) -> Option<f64> {
     match (highest_kept, lowest_broken) {
         (None, None) => Some(from),
         (Some(kept), None) => Some(kept * 2.0),
-        (None, Some(broken)) if broken < 1.0 => None,
+        (None, Some(broken)) if broken / 2.0 < least => None,
         (None, Some(broken)) => Some(broken / 2.0),
         (Some(kept), Some(broken)) if broken <= kept * CLOSE => None,
         (Some(kept), Some(broken)) => Some((kept * broken).sqrt()),
@@ -98,7 +101,7 @@ mod tests {
     /// What the search finds where rates up to `limit` are kept.
     fn found(limit: f64, from: f64) -> (f64, usize) {
         let mut steps = Vec::new();
-        while let Some(offered) = next_rate(&steps, from) {
+        while let Some(offered) = next_rate(&steps, (from, 1.0)) {
             steps.push(RampStep {
                 offered,
                 kept: offered <= limit,

@@ -1,0 +1,305 @@
+//! `portcullis-bench` against a real gateway: what it counts is what happened.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Output;
+
+use portcullis_bench::echo::Echo;
+use portcullis_bench::pki::Ca;
+use portcullis_bench::report::model::{Report, Run};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::harness::{Client, Gateway, client_ca, client_leaf, server_ca, within};
+
+const BENCH: &str = env!("CARGO_BIN_EXE_portcullis-bench-shim");
+/// Short: nothing here is about speed.
+const BRIEF: [&str; 7] = [
+    "--seconds",
+    "0.8",
+    "--warmup",
+    "0.2",
+    "--threads",
+    "1",
+    "--quiet",
+];
+
+async fn bench(words: &[&str]) -> Output {
+    let mut command = Command::new(BENCH);
+    command.args(words).kill_on_drop(true);
+    within("the load tool ends", command.output())
+        .await
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a mode against `address` and reads its report.
+async fn run(mode: &str, address: SocketAddr, more: &[&str]) -> Run {
+    let folder = TempDir::new().unwrap();
+    let json = folder.path().join("report.json");
+    let target = format!("https://{address}/");
+    let mut words = vec![mode, &target, "--insecure", "--sni", "localhost"];
+    words.extend(BRIEF);
+    words.extend(["--json", json.to_str().unwrap()]);
+    words.extend(more);
+    if !more.contains(&"--concurrency") {
+        words.extend(["--concurrency", "4"]);
+    }
+    let output = bench(&words).await;
+    assert!(output.status.success(), "{}", said(&output));
+    report(&json).runs.remove(0)
+}
+
+fn report(file: &Path) -> Report {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+async fn open() -> (Echo, Gateway) {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::open_to_all(&echo).await;
+    (echo, gateway)
+}
+
+async fn demanding(ca: &Ca) -> (Echo, Gateway) {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::builder()
+        .client_cert("require", ca)
+        .upstream(&echo)
+        .allow("anyone")
+        .spawn()
+        .await;
+    (echo, gateway)
+}
+
+#[tokio::test]
+async fn without_a_word_on_whom_to_believe_nothing_is_sent() {
+    let (_echo, gateway) = open().await;
+    let target = gateway.address().to_string();
+    let output = bench(&["handshake", &target]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("--insecure"), "{}", said(&output));
+    assert_eq!(gateway.metric("portcullis_connections_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_believed_gets_no_requests() {
+    let (_echo, gateway) = open().await;
+    let folder = TempDir::new().unwrap();
+    let stranger = folder.path().join("stranger.pem");
+    fs::write(&stranger, Ca::root("stranger").unwrap().pem()).unwrap();
+    let target = format!("https://{}/", gateway.address());
+    let mut words = vec!["request", &target, "--sni", "localhost"];
+    words.extend(BRIEF);
+    words.extend(["--ca", stranger.to_str().unwrap()]);
+    let output = bench(&words).await;
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn where_nobody_listens_nothing_is_measured_and_the_kind_is_named() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut words = vec!["handshake", &address, "--insecure"];
+    words.extend(BRIEF);
+    let output = bench(&words).await;
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("connect"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn a_client_that_is_turned_away_is_an_error_and_not_a_handshake() {
+    let (_echo, gateway) = demanding(client_ca()).await;
+    let target = gateway.address().to_string();
+    let mut words = vec!["request", &target, "--insecure", "--sni", "localhost"];
+    words.extend(BRIEF);
+    let output = bench(&words).await;
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("alert"), "{}", said(&output));
+    gateway.wait_for_refusal("CLIENT_CERT_MISSING").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_an_error_is_counted_by_its_status() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::builder()
+        .upstream(&echo)
+        .rule("roles = ['anyone']\npaths = ['/allowed']")
+        .spawn()
+        .await;
+    let target = format!("https://{}/", gateway.address());
+    let mut words = vec!["keepalive", &target, "--insecure", "--sni", "localhost"];
+    words.extend(BRIEF);
+    let output = bench(&words).await;
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("403"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn a_condition_that_holds_ends_with_one() {
+    let (_echo, gateway) = open().await;
+    let target = gateway.address().to_string();
+    for (condition, code) in [("p99>0us", 1), ("p99>100s", 0)] {
+        let mut words = vec!["handshake", &target, "--insecure", "--sni", "localhost"];
+        words.extend(BRIEF);
+        words.extend(["--fail-if", condition]);
+        let output = bench(&words).await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{condition}: {}",
+            said(&output)
+        );
+    }
+}
+
+#[tokio::test]
+async fn full_and_resumed_handshakes_are_told_apart_as_the_gateway_tells_them() {
+    let (_echo, gateway) = open().await;
+    for tls in ["1.2", "1.3"] {
+        let full = run("handshake", gateway.address(), &["--tls", tls]).await;
+        assert!(full.done > 0 && full.errors.is_empty(), "{:?}", full.errors);
+        assert_eq!(full.resumed, 0, "TLS {tls}");
+        let metric = format!("portcullis_handshakes_total{{version=\"{tls}\",kind=\"resumed\"}}");
+        let before = gateway.metric(&metric).await;
+        let resumed = run("handshake", gateway.address(), &["--tls", tls, "--resume"]).await;
+        assert!(resumed.resumed * 100 >= resumed.done * 95, "{resumed:?}");
+        // Those of the warm-up are in the metric as well.
+        let after = gateway.metric(&metric).await;
+        assert!(
+            after - before >= resumed.resumed as f64,
+            "{before} {after} {}",
+            resumed.resumed
+        );
+    }
+}
+
+#[tokio::test]
+async fn group_suite_and_a_forced_second_hello_are_what_was_asked_for() {
+    let (_echo, gateway) = open().await;
+    let hybrid = ["--group", "mlkem", "--suite", "aes256"];
+    assert!(run("request", gateway.address(), &hybrid).await.done > 0);
+    let line = gateway
+        .wait_for_access(|line| line["tls.curve"] == "X25519MLKEM768")
+        .await;
+    assert_eq!(line["tls.cipher"], "TLS_AES_256_GCM_SHA384");
+    let retried = run("handshake", gateway.address(), &["--force-hello-retry"]).await;
+    assert_eq!((retried.retried_hello, retried.resumed), (retried.done, 0));
+}
+
+#[tokio::test]
+async fn every_certificate_of_a_folder_comes_to_its_turn() {
+    let (_echo, gateway) = demanding(client_ca()).await;
+    let folder = TempDir::new().unwrap();
+    for name in ["orders", "billing", "stock"] {
+        client_leaf(name).write(folder.path(), name).unwrap();
+    }
+    let certificates = ["--client-certs", folder.path().to_str().unwrap()];
+    let run = run("request", gateway.address(), &certificates).await;
+    assert!(run.done > 3 && run.errors.is_empty(), "{:?}", run.errors);
+    for name in ["orders", "billing", "stock"] {
+        gateway
+            .wait_for_access(|line| line.to_string().contains(name))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn requests_on_standing_connections_are_counted_over_each_protocol() {
+    let (echo, gateway) = open().await;
+    for (protocol, streams) in [("h1", "1"), ("h2", "5")] {
+        let more = ["--protocol", protocol, "--streams", streams];
+        let run = run("keepalive", gateway.address(), &more).await;
+        assert!(
+            run.done > 0 && run.errors.is_empty(),
+            "{protocol}: {:?}",
+            run.errors
+        );
+    }
+    drop(echo);
+}
+
+#[tokio::test]
+async fn an_open_loop_keeps_its_rate() {
+    let (_echo, gateway) = open().await;
+    let run = run("keepalive", gateway.address(), &["--rate", "100"]).await;
+    assert!((60..=100).contains(&run.done), "{}", run.done);
+}
+
+#[tokio::test]
+async fn bulk_counts_the_bytes_of_answers() {
+    let (_echo, gateway) = open().await;
+    let target = format!("https://{}/bytes/100000", gateway.address());
+    let folder = TempDir::new().unwrap();
+    let json = folder.path().join("report.json");
+    let mut words = vec!["bulk", &target, "--insecure", "--sni", "localhost"];
+    words.extend(BRIEF);
+    words.extend(["--json", json.to_str().unwrap()]);
+    let output = bench(&words).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(report(&json).runs[0].bytes >= 100_000);
+}
+
+#[tokio::test]
+async fn idle_connections_are_alive_at_the_end_and_their_memory_is_told() {
+    let (_echo, gateway) = open().await;
+    let pid = gateway.pid().to_string();
+    let run = run(
+        "idle",
+        gateway.address(),
+        &["--concurrency", "50", "--server", &pid],
+    )
+    .await;
+    assert_eq!((run.done, run.errors.len()), (50, 0), "{:?}", run.errors);
+    assert!(run.server.unwrap().rss_kib > 1_000);
+}
+
+#[tokio::test]
+async fn a_bystander_is_measured_beside_a_flood() {
+    let (_echo, gateway) = open().await;
+    let run = run("mixed", gateway.address(), &["--rate", "50"]).await;
+    assert!(run.done > 0 && run.bystander.is_some_and(|latency| latency.count > 10));
+}
+
+#[tokio::test]
+async fn a_ramp_tells_each_of_its_steps() {
+    let (_echo, gateway) = open().await;
+    let more = ["--from", "20", "--step", "300ms", "--bound", "1us"];
+    let run = run("ramp", gateway.address(), &more).await;
+    assert!(
+        !run.steps.is_empty() && run.steps.iter().all(|step| !step.kept),
+        "{:?}",
+        run.steps
+    );
+}
+
+#[tokio::test]
+async fn a_believed_server_is_measured_and_two_reports_are_compared() {
+    let (_echo, gateway) = open().await;
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("ca.pem"), server_ca().pem()).unwrap();
+    let target = format!("https://{}/", gateway.address());
+    for name in ["a.json", "b.json"] {
+        let (ca, json, html) = (path("ca.pem"), path(name), path("page.html"));
+        let mut words = vec!["request", &target, "--sni", "localhost", "--ca", &ca];
+        words.extend(BRIEF);
+        words.extend(["--json", &json, "--html", &html]);
+        let output = bench(&words).await;
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let page = fs::read_to_string(path("page.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("http://cdn"));
+    let output = bench(&["compare", &path("a.json"), &path("b.json")]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("p99"));
+    let missing = bench(&["compare", &path("a.json"), &path("none.json")]).await;
+    assert_eq!(missing.status.code(), Some(2));
+    // Nothing of this left the gateway in a bad state.
+    assert_eq!(Client::new().get(&gateway, "/").await.unwrap().status, 200);
+}
