@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind {
     abilities: |_| {
         vec![
             Ability::Http2,
+            Ability::Http3,
             Ability::Mlkem,
             Ability::Tls12,
             Ability::Token,
@@ -31,6 +32,10 @@ fn launch(stage: &Stage<'_>) -> Launch {
     let trust = stage.if_certified(trust);
     let clients =
         stage.if_certified("client_cert = { mode = \"require\", trust = \"bench\" }\n".to_owned());
+    let quic = match stage.can(Ability::Http3) {
+        true => "http3 = true\nalt_svc = false\n",
+        false => "",
+    };
     let config = format!(
         r#"workers = 1
 state_dir = {state:?}
@@ -41,7 +46,7 @@ state_dir = {state:?}
 name = "https"
 bind = "{listen}"
 default_site = "bench"
-{clients}
+{quic}{clients}
 [[site]]
 name = "bench"
 hosts = ["localhost", "127.0.0.1"]
