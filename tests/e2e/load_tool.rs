@@ -1,5 +1,7 @@
 //! `portcullis-bench` against a real gateway: what it counts is what happened.
 
+mod refusals;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,10 +11,9 @@ use portcullis_bench::echo::Echo;
 use portcullis_bench::pki::Ca;
 use portcullis_bench::report::model::{Report, Run};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::harness::{Client, Gateway, client_ca, client_leaf, server_ca, within};
+use crate::harness::{Client, Gateway, Token, client_ca, client_leaf, server_ca, within};
 
 const BENCH: &str = env!("CARGO_BIN_EXE_portcullis-bench-shim");
 /// Short: nothing here is about speed.
@@ -77,88 +78,6 @@ async fn demanding(ca: &Ca) -> (Echo, Gateway) {
 }
 
 #[tokio::test]
-async fn without_a_word_on_whom_to_believe_nothing_is_sent() {
-    let (_echo, gateway) = open().await;
-    let target = gateway.address().to_string();
-    let output = bench(&["handshake", &target]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("--insecure"), "{}", said(&output));
-    assert_eq!(gateway.metric("portcullis_connections_total").await, 0.0);
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_believed_gets_no_requests() {
-    let (_echo, gateway) = open().await;
-    let folder = TempDir::new().unwrap();
-    let stranger = folder.path().join("stranger.pem");
-    fs::write(&stranger, Ca::root("stranger").unwrap().pem()).unwrap();
-    let target = format!("https://{}/", gateway.address());
-    let mut words = vec!["request", &target, "--sni", "localhost"];
-    words.extend(BRIEF);
-    words.extend(["--ca", stranger.to_str().unwrap()]);
-    let output = bench(&words).await;
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-}
-
-#[tokio::test]
-async fn where_nobody_listens_nothing_is_measured_and_the_kind_is_named() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
-    let mut words = vec!["handshake", &address, "--insecure"];
-    words.extend(BRIEF);
-    let output = bench(&words).await;
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).contains("connect"), "{}", said(&output));
-}
-
-#[tokio::test]
-async fn a_client_that_is_turned_away_is_an_error_and_not_a_handshake() {
-    let (_echo, gateway) = demanding(client_ca()).await;
-    let target = gateway.address().to_string();
-    let mut words = vec!["request", &target, "--insecure", "--sni", "localhost"];
-    words.extend(BRIEF);
-    let output = bench(&words).await;
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).contains("alert"), "{}", said(&output));
-    gateway.wait_for_refusal("CLIENT_CERT_MISSING").await;
-}
-
-#[tokio::test]
-async fn an_answer_that_is_an_error_is_counted_by_its_status() {
-    let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::builder()
-        .upstream(&echo)
-        .rule("roles = ['anyone']\npaths = ['/allowed']")
-        .spawn()
-        .await;
-    let target = format!("https://{}/", gateway.address());
-    let mut words = vec!["keepalive", &target, "--insecure", "--sni", "localhost"];
-    words.extend(BRIEF);
-    let output = bench(&words).await;
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).contains("403"), "{}", said(&output));
-}
-
-#[tokio::test]
-async fn a_condition_that_holds_ends_with_one() {
-    let (_echo, gateway) = open().await;
-    let target = gateway.address().to_string();
-    for (condition, code) in [("p99>0us", 1), ("p99>100s", 0)] {
-        let mut words = vec!["handshake", &target, "--insecure", "--sni", "localhost"];
-        words.extend(BRIEF);
-        words.extend(["--fail-if", condition]);
-        let output = bench(&words).await;
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{condition}: {}",
-            said(&output)
-        );
-    }
-}
-
-#[tokio::test]
 async fn full_and_resumed_handshakes_are_told_apart_as_the_gateway_tells_them() {
     let (_echo, gateway) = open().await;
     for tls in ["1.2", "1.3"] {
@@ -211,8 +130,14 @@ async fn every_certificate_of_a_folder_comes_to_its_turn() {
 
 #[tokio::test]
 async fn requests_on_standing_connections_are_counted_over_each_protocol() {
-    let (echo, gateway) = open().await;
-    for (protocol, streams) in [("h1", "1"), ("h2", "5")] {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::builder()
+        .listener("main", "http3 = true")
+        .upstream(&echo)
+        .allow("anyone")
+        .spawn()
+        .await;
+    for (protocol, streams, version) in [("h1", "1", "1.1"), ("h2", "5", "2"), ("h3", "5", "3")] {
         let more = ["--protocol", protocol, "--streams", streams];
         let run = run("keepalive", gateway.address(), &more).await;
         assert!(
@@ -220,8 +145,39 @@ async fn requests_on_standing_connections_are_counted_over_each_protocol() {
             "{protocol}: {:?}",
             run.errors
         );
+        gateway
+            .wait_for_access(|line| line["network.protocol.version"] == version)
+            .await;
     }
-    drop(echo);
+}
+
+#[tokio::test]
+async fn what_a_handshake_costs_the_server_and_its_token_is_told() {
+    let echo = Echo::start().await.unwrap();
+    let gateway = Gateway::builder()
+        .token(Token::shared())
+        .upstream(&echo)
+        .allow("anyone")
+        .spawn()
+        .await;
+    let pid = gateway.pid().to_string();
+    let metrics = format!("http://{}/metrics", gateway.admin());
+    let more = ["--server", &pid, "--metrics", &metrics];
+    let full = run("handshake", gateway.address(), &more)
+        .await
+        .server
+        .unwrap();
+    assert!(full.cpu_us_per_unit > 0.0, "{full:?}");
+    assert!(
+        (0.9..1.1).contains(&full.hsm_calls_per_unit.unwrap()),
+        "{full:?}"
+    );
+    let more = [&more[..], &["--resume"]].concat();
+    let resumed = run("handshake", gateway.address(), &more)
+        .await
+        .server
+        .unwrap();
+    assert!(resumed.hsm_calls_per_unit.unwrap() < 0.1, "{resumed:?}");
 }
 
 #[tokio::test]

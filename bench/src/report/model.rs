@@ -58,7 +58,7 @@ pub struct Run {
     pub started: String,
     /// Measured wall time, without the warm-up.
     pub seconds: f64,
-    /// How many units were done.
+    /// How many units were done; of `bulk`, whose unit is a GB of `bytes`, how many answers.
     pub done: u64,
     /// How many bytes of answers came.
     pub bytes: u64,
