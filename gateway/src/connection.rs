@@ -17,8 +17,7 @@ use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::{AddressText, ConnectionFacts};
 use crate::telemetry::metrics::HandshakeLabel;
-use crate::tls::quic::Negotiated;
-use crate::tls::{self, AcceptSettings, Accepted, Outcome, Resolve, SiteTls};
+use crate::tls::{self, AcceptSettings, Accepted, Negotiated, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
@@ -57,14 +56,10 @@ async fn handshake(
 ) -> Option<(tls::TlsStream, Rc<Client>)> {
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
-            reason,
-            client: peer,
-            listener,
             site,
             server_name,
-            identity: None,
-            request_id: None,
             detail,
+            ..RefusalRecord::of_connection(reason, peer, listener)
         });
     };
     let Some(_place) = worker.shared.handshakes.try_take() else {
@@ -103,14 +98,28 @@ async fn handshake(
         refused(reason, Some(&site.name), None, Some(&detail));
         return None;
     }
-    let negotiated = Negotiated::of(stream.tls());
-    let (mut facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
+    let shaken = (Negotiated::of(stream.tls()), &shown, resumption);
+    let mut facts = greet(worker, (peer, listener), site, shaken, start);
     let listener = snapshot.rules.listener(listener);
     facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
-    metrics.handshake_done(facts.tls_version == TLS_1_3, kind, start.elapsed());
-    note(worker, &facts, site, &shown);
     let early_data = stream.early_data();
     Some((stream, Rc::new(Client::new(facts, shown, early_data))))
+}
+
+/// Counts a handshake that began at `start`, and notes who came.
+fn greet(
+    worker: &Worker,
+    from: (SocketAddr, &Arc<str>),
+    site: &SiteRules,
+    (negotiated, shown, resumption): (Negotiated, &Shown, Outcome),
+    start: Instant,
+) -> ConnectionFacts {
+    let (facts, kind) = facts(negotiated, from, site, (shown, resumption));
+    let tls13 = facts.tls_version == TLS_1_3;
+    let metrics = &worker.shared.metrics;
+    metrics.handshake_done(tls13, kind, start.elapsed());
+    note(worker, &facts, site, shown);
+    facts
 }
 
 /// Tells the inventory who came, and the rollout report who would be refused if the site were stricter.

@@ -28,11 +28,8 @@ async fn a_client_that_returns_resumes_and_one_that_was_denied_meanwhile_does_no
     let echo = Echo::start().await.unwrap();
     // Where there is early data over TCP there is none here, and sessions are resumed all the same.
     for (mode, early) in [("tickets", "off"), ("stateful", "8KiB")] {
-        let gateway = Gateway::builder()
-            .listener("main", "http3 = true")
+        let gateway = Gateway::with_h3(&echo)
             .client_cert("require", client_ca())
-            .upstream(&echo)
-            .allow("anyone")
             .extra_toml(&format!(
                 "[resumption]\nmode = '{mode}'\nearly_data = '{early}'\n"
             ))
@@ -61,11 +58,8 @@ async fn a_client_that_returns_resumes_and_one_that_was_denied_meanwhile_does_no
 #[tokio::test]
 async fn a_connection_whose_client_is_denied_is_told_to_leave_and_cut() {
     let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::builder()
-        .listener("main", "http3 = true")
+    let gateway = Gateway::with_h3(&echo)
         .client_cert("require", client_ca())
-        .upstream(&echo)
-        .allow("anyone")
         .extra_toml("[timeouts]\nrevoked = '200ms'\n")
         .spawn()
         .await;
@@ -87,12 +81,7 @@ async fn a_connection_whose_client_is_denied_is_told_to_leave_and_cut() {
 #[tokio::test]
 async fn answers_over_tcp_say_that_there_is_http_3_where_the_port_is_known() {
     let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::builder()
-        .listener("main", "http3 = true")
-        .upstream(&echo)
-        .allow("anyone")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     // The system chose the port: no line can name it.
     let answer = Client::new().get(&gateway, "/").await.unwrap();
     assert_eq!(answer.headers.get("alt-svc"), None);
@@ -140,7 +129,11 @@ async fn a_token_that_takes_its_time_holds_up_nobody_else() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    until("four wait for the token", async || {
+        let open = gateway.metric("portcullis_handshakes_open").await;
+        (open >= 4.0).then_some(())
+    })
+    .await;
     let start = Instant::now();
     for link in &links {
         assert_eq!(link.get("/meanwhile").await.unwrap().status, 200);
@@ -188,12 +181,7 @@ async fn a_token_that_refuses_ends_the_handshake_and_recovers() {
 #[tokio::test]
 async fn a_stop_waits_for_requests_and_says_goodbye() {
     let echo = Echo::start().await.unwrap();
-    let mut gateway = Gateway::builder()
-        .listener("main", "http3 = true")
-        .upstream(&echo)
-        .allow("anyone")
-        .spawn()
-        .await;
+    let mut gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     assert_eq!(link.get("/").await.unwrap().status, 200);
     assert!(gateway.terminate().await.success());

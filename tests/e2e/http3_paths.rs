@@ -8,20 +8,11 @@ use portcullis_bench::echo::Echo;
 
 use crate::harness::{Client, Gateway, Lossy};
 
-async fn gateway(echo: &Echo) -> Gateway {
-    Gateway::builder()
-        .listener("main", "http3 = true")
-        .upstream(echo)
-        .allow("anyone")
-        .spawn()
-        .await
-}
-
 #[tokio::test]
 async fn a_client_keeps_its_connection_when_its_port_changes_twenty_times() {
     let echo = Echo::start().await.unwrap();
     // Two workers: the kernel gives most new ports to the wrong one.
-    let gateway = gateway(&echo).await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     for round in 0..20 {
         let fresh = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -35,7 +26,7 @@ async fn a_client_keeps_its_connection_when_its_port_changes_twenty_times() {
 #[tokio::test]
 async fn a_path_that_loses_and_reorders_costs_time_and_no_answers() {
     let echo = Echo::start().await.unwrap();
-    let gateway = gateway(&echo).await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     for seed in [1, 2, 3] {
         let path = Lossy::to(gateway.address(), seed).await;
         let link = Client::new().over_h3().h3(path.address()).await.unwrap();

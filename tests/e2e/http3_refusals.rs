@@ -6,17 +6,13 @@ use http::{HeaderValue, Method};
 use portcullis_bench::echo::Echo;
 use rustls::AlertDescription as Alert;
 
-use crate::harness::{Client, Gateway, GatewayBuilder, client_ca, client_leaf, until, within};
+use crate::harness::{Client, Gateway, client_ca, client_leaf, until, within};
 use crate::hsm_faults::{Faults, behind};
-
-fn describe(echo: &Echo) -> GatewayBuilder {
-    Gateway::builder().upstream(echo).allow("anyone")
-}
 
 #[tokio::test]
 async fn nothing_is_served_over_udp_where_the_listener_does_not_say_so() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo).spawn().await;
+    let gateway = Gateway::open_to_all(&echo).await;
     let client = Client::new().over_h3();
     let tried = tokio::time::timeout(
         std::time::Duration::from_millis(300),
@@ -28,8 +24,7 @@ async fn nothing_is_served_over_udp_where_the_listener_does_not_say_so() {
 #[tokio::test]
 async fn a_client_without_a_certificate_that_is_required_is_refused_and_counted() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
+    let gateway = Gateway::with_h3(&echo)
         .client_cert("require", client_ca())
         .spawn()
         .await;
@@ -55,10 +50,7 @@ async fn a_client_without_a_certificate_that_is_required_is_refused_and_counted(
 #[tokio::test]
 async fn a_name_that_no_site_has_is_refused_and_case_and_a_trailing_dot_change_nothing() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let client = Client::new()
         .server_name(Some("other.test"), "localhost")
         .over_h3();
@@ -76,10 +68,7 @@ async fn a_name_that_no_site_has_is_refused_and_case_and_a_trailing_dot_change_n
 #[tokio::test]
 async fn a_client_of_another_protocol_or_a_site_without_tls_1_3_is_refused() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let other = Client::new().tls13().alpn(&["h2"]);
     let refused = other.get_h3(&gateway, "/").await.unwrap_err();
     assert_eq!(
@@ -94,10 +83,7 @@ async fn a_client_of_another_protocol_or_a_site_without_tls_1_3_is_refused() {
 #[tokio::test]
 async fn requests_are_refused_as_over_http_2() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     // Another site's host.
     let mut request = link.request(Method::GET, "/");
@@ -127,10 +113,7 @@ async fn requests_are_refused_as_over_http_2() {
 #[tokio::test]
 async fn a_body_that_is_not_as_long_as_declared_never_looks_whole() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     for (declared, body) in [
         ("5", "1234"),
@@ -159,10 +142,7 @@ async fn a_body_that_is_not_as_long_as_declared_never_looks_whole() {
 #[tokio::test]
 async fn a_head_that_claims_to_be_endless_is_not_gathered() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     let (mut send, mut receive) = link.quic.open_bi().await.unwrap();
     // HEADERS of a gigabyte.
@@ -179,10 +159,7 @@ async fn a_head_that_claims_to_be_endless_is_not_gathered() {
 #[tokio::test]
 async fn a_client_that_takes_back_whatever_it_asks_is_cut() {
     let echo = Echo::start().await.unwrap();
-    let gateway = describe(&echo)
-        .listener("main", "http3 = true")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     for _ in 0..400 {
         let request = link.request(Method::GET, "/slow/20000");

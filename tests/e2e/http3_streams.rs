@@ -6,19 +6,10 @@ use portcullis_bench::echo::Echo;
 
 use crate::harness::{Client, Gateway};
 
-async fn gateway(echo: &Echo) -> Gateway {
-    Gateway::builder()
-        .listener("main", "http3 = true")
-        .upstream(echo)
-        .allow("anyone")
-        .spawn()
-        .await
-}
-
 #[tokio::test]
 async fn a_hundred_requests_at_once_are_answered() {
     let echo = Echo::start().await.unwrap();
-    let gateway = gateway(&echo).await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     let asked: Vec<_> = (0..100)
         .map(|number| {
@@ -34,7 +25,7 @@ async fn a_hundred_requests_at_once_are_answered() {
 #[tokio::test]
 async fn a_body_larger_than_every_window_comes_back_whole() {
     let echo = Echo::start().await.unwrap();
-    let gateway = gateway(&echo).await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     let link = Client::new().over_h3().h3(gateway.address()).await.unwrap();
     let body: Vec<u8> = (0..3_000_000_u32).map(|at| (at / 7) as u8).collect();
     let request = link.request(Method::POST, "/echo-body");

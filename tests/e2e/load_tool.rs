@@ -35,6 +35,12 @@ async fn bench(words: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A brief run against `localhost`.
+async fn brief(mode: &str, target: &str, more: &[&str]) -> Output {
+    let words = [&[mode, target, "--sni", "localhost"][..], &BRIEF, more];
+    bench(&words.concat()).await
+}
+
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -44,14 +50,12 @@ async fn run(mode: &str, address: SocketAddr, more: &[&str]) -> Run {
     let folder = TempDir::new().unwrap();
     let json = folder.path().join("report.json");
     let target = format!("https://{address}/");
-    let mut words = vec![mode, &target, "--insecure", "--sni", "localhost"];
-    words.extend(BRIEF);
-    words.extend(["--json", json.to_str().unwrap()]);
+    let mut words = vec!["--insecure", "--json", json.to_str().unwrap()];
     words.extend(more);
     if !more.contains(&"--concurrency") {
         words.extend(["--concurrency", "4"]);
     }
-    let output = bench(&words).await;
+    let output = brief(mode, &target, &words).await;
     assert!(output.status.success(), "{}", said(&output));
     report(&json).runs.remove(0)
 }
@@ -131,12 +135,7 @@ async fn every_certificate_of_a_folder_comes_to_its_turn() {
 #[tokio::test]
 async fn requests_on_standing_connections_are_counted_over_each_protocol() {
     let echo = Echo::start().await.unwrap();
-    let gateway = Gateway::builder()
-        .listener("main", "http3 = true")
-        .upstream(&echo)
-        .allow("anyone")
-        .spawn()
-        .await;
+    let gateway = Gateway::with_h3(&echo).spawn().await;
     for (protocol, streams, version) in [("h1", "1", "1.1"), ("h2", "5", "2"), ("h3", "5", "3")] {
         let more = ["--protocol", protocol, "--streams", streams];
         let run = run("keepalive", gateway.address(), &more).await;
@@ -193,10 +192,8 @@ async fn bulk_counts_the_bytes_of_answers() {
     let target = format!("https://{}/bytes/100000", gateway.address());
     let folder = TempDir::new().unwrap();
     let json = folder.path().join("report.json");
-    let mut words = vec!["bulk", &target, "--insecure", "--sni", "localhost"];
-    words.extend(BRIEF);
-    words.extend(["--json", json.to_str().unwrap()]);
-    let output = bench(&words).await;
+    let more = ["--insecure", "--json", json.to_str().unwrap()];
+    let output = brief("bulk", &target, &more).await;
     assert!(output.status.success(), "{}", said(&output));
     assert!(report(&json).runs[0].bytes >= 100_000);
 }
@@ -243,10 +240,8 @@ async fn a_believed_server_is_measured_and_two_reports_are_compared() {
     let target = format!("https://{}/", gateway.address());
     for name in ["a.json", "b.json"] {
         let (ca, json, html) = (path("ca.pem"), path(name), path("page.html"));
-        let mut words = vec!["request", &target, "--sni", "localhost", "--ca", &ca];
-        words.extend(BRIEF);
-        words.extend(["--json", &json, "--html", &html]);
-        let output = bench(&words).await;
+        let more = ["--ca", &ca, "--json", &json, "--html", &html];
+        let output = brief("request", &target, &more).await;
         assert!(output.status.success(), "{}", said(&output));
     }
     let page = fs::read_to_string(path("page.html")).unwrap();

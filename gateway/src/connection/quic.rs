@@ -7,16 +7,15 @@ use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::{OpenHandshake, facts, note, settle};
+use super::{OpenHandshake, greet, settle};
 use crate::limit::Slot;
 use crate::proxy::{Client, Worker, serve_http3};
 use crate::quic::{self, Arrival, Keys, Link, Socket};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::telemetry::RefusalRecord;
-use crate::tls::Resolve;
-use crate::tls::SiteTls;
 use crate::tls::quic::QuicAccepted;
+use crate::tls::{Resolve, SiteTls};
 use crate::trust::Refused;
 
 /// Flow-control windows: what one client can make the gateway hold of its uploads, and of its answers. As HTTP/2.
@@ -81,14 +80,10 @@ async fn handshake(
     let peer = arrival.remote();
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
-            reason,
-            client: peer,
-            listener,
             site,
             server_name,
-            identity: None,
-            request_id: None,
             detail,
+            ..RefusalRecord::of_connection(reason, peer, listener)
         });
     };
     let Some(_place) = worker.shared.handshakes.try_take() else {
@@ -122,9 +117,8 @@ async fn handshake(
         refused(reason, Some(&site.name), None, Some(&detail));
         return Some((link, driver, None));
     }
-    let (facts, kind) = facts(negotiated, (peer, listener), site, (&shown, resumption));
-    metrics.handshake_done(true, kind, start.elapsed());
-    note(worker, &facts, site, &shown);
+    let shaken = (negotiated, &shown, resumption);
+    let facts = greet(worker, (peer, listener), site, shaken, start);
     let client = Client::new(facts, shown, None);
     Some((link, driver, Some(Rc::new(client))))
 }

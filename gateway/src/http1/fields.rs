@@ -160,7 +160,7 @@ impl Facts {
 }
 
 /// A number of plain digits. No sign, no list, no white space: `str::parse` alone would take `+5`.
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub fn parse_length(value: &[u8]) -> Option<u64> {
     let plain = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     plain
         .then(|| std::str::from_utf8(value).ok()?.parse().ok())

@@ -26,6 +26,7 @@ mod exam;
 pub use body::{BodyDecoder, Decoded};
 pub use encode::ConnectionHeader;
 pub use error::{BodyError, HeadError};
+pub use fields::parse_length;
 pub use head::{RequestHead, ResponseHead, parse_request, parse_response};
 pub use scan::HeadScan;
 

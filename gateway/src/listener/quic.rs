@@ -13,12 +13,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::admit;
 use crate::connection::{self, Udp};
-use crate::limit::Slot;
 use crate::proxy::Worker;
 use crate::quic::{self, Arrival, Buffers, Datagram, Destination, Keys, Routes, Socket, Stray};
-use crate::reason::Reason;
-use crate::telemetry::RefusalRecord;
 
 /// Datagrams on their way from one worker to another.
 const HANDED_ON: usize = 1024;
@@ -158,26 +156,9 @@ impl Post {
             shared.metrics.accept_pauses.inc();
             return arrival.retry(socket);
         }
-        shared.metrics.connections.inc();
-        let Some(slot) = shared.connections.try_take() else {
-            self.worker.refuse(&RefusalRecord {
-                reason: Reason::ConnectionLimit,
-                client: arrival.remote(),
-                listener: &self.name,
-                site: None,
-                server_name: None,
-                identity: None,
-                request_id: None,
-                detail: None,
-            });
+        let Some((slot, open)) = admit(arrival.remote(), &self.name, &self.worker) else {
             return arrival.refuse(socket);
         };
-        self.spawn(arrival, slot);
-    }
-
-    fn spawn(&self, arrival: Arrival, slot: Slot) {
-        self.worker.shared.metrics.connections_open.inc();
-        let open = super::OpenConnection(Rc::clone(&self.worker));
         let (udp, name, worker) = (
             self.udp.clone(),
             Arc::clone(&self.name),

@@ -11,10 +11,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::admit;
 use crate::connection;
 use crate::proxy::Worker;
-use crate::reason::Reason;
-use crate::telemetry::RefusalRecord;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -91,23 +90,9 @@ pub async fn accept_all(
 }
 
 fn begin(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, worker: &Rc<Worker>) {
-    let metrics = &worker.shared.metrics;
-    metrics.connections.inc();
-    let Some(slot) = worker.shared.connections.try_take() else {
-        worker.refuse(&RefusalRecord {
-            reason: Reason::ConnectionLimit,
-            client: peer,
-            listener: name,
-            site: None,
-            server_name: None,
-            identity: None,
-            request_id: None,
-            detail: None,
-        });
+    let Some((slot, open)) = admit(peer, name, worker) else {
         return;
     };
-    metrics.connections_open.inc();
-    let open = super::OpenConnection(Rc::clone(worker));
     let (name, worker) = (Arc::clone(name), Rc::clone(worker));
     // Made in here: a future that is moved in takes its place twice, for as long as the connection lasts.
     tokio::task::spawn_local(async move {

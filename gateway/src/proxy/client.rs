@@ -21,6 +21,9 @@ use crate::telemetry::access_log::ConnectionFacts;
 use crate::tls::EarlyData;
 use crate::trust::{Met, Refused, Shown};
 
+/// How often, within `timeouts.write`, the streams of a connection are looked at for a stalled one.
+pub(super) const STALL_LOOKS: u32 = 4;
+
 /// The client end of a connection, for its requests.
 #[derive(Debug)]
 pub struct Client {

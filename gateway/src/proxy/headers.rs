@@ -227,7 +227,7 @@ fn append_via(headers: &mut HeaderMap, version: http::Version) {
     append_list(headers, &header::VIA, HeaderValue::from_static(ours));
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let lists = headers
         .get_all(name)
         .iter()

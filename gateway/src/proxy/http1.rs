@@ -98,14 +98,8 @@ where
 
 fn refuse_head(worker: &Worker, client: &Client, reason: Reason, detail: Option<&str>) {
     worker.refuse(&RefusalRecord {
-        reason,
-        client: client.facts.client,
-        listener: &client.facts.listener,
-        site: Some(&client.facts.site),
-        server_name: None,
-        identity: Some(&client.facts.identity),
-        request_id: None,
         detail,
+        ..RefusalRecord::of_client(reason, &client.facts)
     });
 }
 

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::gather::gather;
-use super::client::Client;
+use super::client::{Client, STALL_LOOKS};
 use super::exchange::answer;
 use super::headers::clean_trailers;
 use super::identity_headers::token_header;
@@ -37,9 +37,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// A peer that does not answer a PING is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often, within `timeouts.write`, the streams of a connection are looked at for a stalled one.
-const STALL_LOOKS: u32 = 4;
 
 /// Serves one connection until either side ends it.
 pub async fn serve<S>(stream: S, client: Rc<Client>, worker: Rc<Worker>)

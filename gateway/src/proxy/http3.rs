@@ -16,13 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use self::request::{Balance, serve_request};
-use super::client::Client;
+use super::client::{Client, STALL_LOOKS};
 use super::worker::Worker;
 use crate::patience::Patience;
 use crate::quic::{Link, Streams};
 
-/// How often, within `timeouts.write`, the streams of a connection are looked at for a stalled one.
-const STALL_LOOKS: u32 = 4;
 /// H3_REQUEST_REJECTED: nothing was done about it, it may be sent again.
 const REJECTED: u64 = 0x10b;
 

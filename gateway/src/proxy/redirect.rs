@@ -31,16 +31,7 @@ pub async fn serve(
         Ok(Some(reason)) => reason,
         Err(_) => Reason::RequestTimeout,
     };
-    worker.refuse(&RefusalRecord {
-        reason,
-        client: peer,
-        listener,
-        site: None,
-        server_name: None,
-        identity: None,
-        request_id: None,
-        detail: None,
-    });
+    worker.refuse(&RefusalRecord::of_connection(reason, peer, listener));
 }
 
 async fn answer(tcp: &mut TcpStream, port: u16, worker: &Worker) -> Option<Reason> {

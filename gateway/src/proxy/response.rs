@@ -98,23 +98,13 @@ impl Recorder {
         response
     }
 
-    /// What was answered does not go on.
-    pub(super) fn cut(&mut self, reason: Reason) {
-        self.tell(reason, None);
-    }
-
-    fn tell(&mut self, reason: Reason, detail: Option<&str>) {
+    /// Counts and logs why the request, or what it led to, does not go on.
+    pub(super) fn tell(&mut self, reason: Reason, detail: Option<&str>) {
         self.record.reason = Some(reason);
-        let connection = &self.record.connection;
         self.worker.refuse(&RefusalRecord {
-            reason,
-            client: connection.client,
-            listener: &connection.listener,
-            site: Some(&connection.site),
-            server_name: None,
-            identity: Some(&connection.identity),
             request_id: self.record.request_id.to_str().ok(),
             detail,
+            ..RefusalRecord::of_client(reason, &self.record.connection)
         });
     }
 

@@ -9,6 +9,7 @@ use http::{Method, Version};
 use http_body::Body;
 
 use super::authority::RequestHost;
+use super::headers::has_token;
 use crate::upstream::RequestBody;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -51,12 +52,7 @@ pub(super) fn pass_on(headers: &mut HeaderMap) {
 /// Whether Upgrade says `websocket`, once and alone, and Connection names it.
 fn is_websocket(headers: &HeaderMap) -> bool {
     only(headers, header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-        && headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-            .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+        && has_token(headers, &header::CONNECTION, "upgrade")
 }
 
 fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {

@@ -12,10 +12,11 @@ use quinn_proto::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::arrival::Arrival;
 use super::crypto::Crypto;
 use super::keys::Keys;
 use super::link::Link;
-use super::routes::{Datagram, Place, Routes};
+use super::routes::{Datagram, Place};
 use super::socket::Socket;
 use crate::reason::Reason;
 use crate::tls::HandshakeRefused;
@@ -43,103 +44,6 @@ pub struct Settings {
     pub transport: Arc<TransportConfig>,
 }
 
-/// A datagram that may begin a connection, and the endpoint that connection will have.
-pub struct Arrival {
-    endpoint: Endpoint,
-    incoming: Incoming,
-    place: Place,
-}
-
-impl Arrival {
-    /// Looks at a datagram that belongs to no connection. An answer that needs none is sent here.
-    pub fn new(
-        (datagram, id): (Datagram, quinn_proto::ConnectionId),
-        routes: &Rc<Routes>,
-        (keys, socket): (&Keys, &Socket),
-    ) -> Option<Self> {
-        let place = routes.open(id);
-        let generator = place.generator();
-        let config = keys.endpoint(move || Box::new(generator.clone()));
-        let server = Arc::new(keys.server(Arc::clone(&keys.common) as _));
-        let mut endpoint = Endpoint::new(config, Some(server), true, None);
-        let mut answer = Vec::new();
-        let Datagram {
-            at,
-            remote,
-            local,
-            ecn,
-            data,
-        } = datagram;
-        match endpoint.handle(at.into_std(), remote, local, ecn, data, &mut answer)? {
-            DatagramEvent::NewConnection(incoming) => Some(Self {
-                endpoint,
-                incoming,
-                place,
-            }),
-            DatagramEvent::Response(transmit) => {
-                socket.try_send(&transmit, &answer);
-                None
-            }
-            DatagramEvent::ConnectionEvent(..) => None,
-        }
-    }
-
-    /// Who sent it.
-    pub fn remote(&self) -> std::net::SocketAddr {
-        self.incoming.remote_address()
-    }
-
-    /// Whether the client may be asked to show that its address is its own.
-    pub fn may_retry(&self) -> bool {
-        self.incoming.may_retry()
-    }
-
-    /// Has it come again with a token.
-    pub fn retry(mut self, socket: &Socket) {
-        let mut answer = Vec::new();
-        if let Ok(transmit) = self.endpoint.retry(self.incoming, &mut answer) {
-            socket.try_send(&transmit, &answer);
-        }
-    }
-
-    /// Refuses it (CONNECTION_REFUSED).
-    pub fn refuse(mut self, socket: &Socket) {
-        let mut answer = Vec::new();
-        let transmit = self.endpoint.refuse(self.incoming, &mut answer);
-        socket.try_send(&transmit, &answer);
-    }
-}
-
-/// Answers a datagram with a short header that belongs to nobody (RFC 9000, section 10.3).
-pub struct Stray(Endpoint);
-
-impl Stray {
-    /// For the connections of a worker that are gone.
-    pub fn new(keys: &Keys, routes: &Routes) -> Self {
-        let ids = routes.stray();
-        let config = keys.endpoint(move || Box::new(ids.clone()));
-        Self(Endpoint::new(config, None, false, None))
-    }
-
-    /// Tells its sender so.
-    pub fn reset(&mut self, datagram: Datagram, socket: &Socket) {
-        let Datagram {
-            at,
-            remote,
-            local,
-            ecn,
-            data,
-        } = datagram;
-        let mut answer = Vec::new();
-        let handled = self
-            .0
-            .handle(at.into_std(), remote, local, ecn, data, &mut answer);
-        if let Some(DatagramEvent::Response(transmit)) = handled {
-            socket.try_send(&transmit, &answer);
-        }
-    }
-}
-
 /// A connection with the endpoint that is its own.
 pub(super) struct Core {
     endpoint: Endpoint,
@@ -152,20 +56,14 @@ impl Core {
     pub(super) fn advance(&mut self, arrived: VecDeque<Datagram>) {
         let mut answer = Vec::new();
         for datagram in arrived {
-            let Datagram {
-                at,
-                remote,
-                local,
-                ecn,
-                data,
-            } = datagram;
-            let endpoint = &mut self.endpoint;
-            match endpoint.handle(at.into_std(), remote, local, ecn, data, &mut answer) {
+            match datagram.enter(&mut self.endpoint, &mut answer) {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) if handle == self.handle => {
                     self.connection.handle_event(event);
                 }
                 // A second connection has an endpoint of its own.
-                Some(DatagramEvent::NewConnection(incoming)) => endpoint.ignore(incoming),
+                Some(DatagramEvent::NewConnection(incoming)) => {
+                    self.endpoint.ignore(incoming);
+                }
                 _ => {}
             }
         }

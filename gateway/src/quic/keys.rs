@@ -17,6 +17,8 @@ const SECRET: usize = 32;
 #[derive(Clone)]
 pub struct Keys {
     pub(super) common: Arc<QuicServerConfig>,
+    /// For a look at what arrives, before there is anything of its own.
+    pub(super) arrivals: Arc<ServerConfig>,
     token: Arc<Prk>,
     reset: Arc<hmac::Key>,
 }
@@ -57,9 +59,12 @@ impl Keys {
             .with_no_client_auth()
             // Never asked: each handshake has a configuration of its own.
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let common = Arc::new(QuicServerConfig::try_from(common).ok()?);
+        let token = Arc::new(Prk::new_less_safe(HKDF_SHA256, &derive(b"token")?));
         Some(Self {
-            common: Arc::new(QuicServerConfig::try_from(common).ok()?),
-            token: Arc::new(Prk::new_less_safe(HKDF_SHA256, &derive(b"token")?)),
+            arrivals: Arc::new(server(Arc::clone(&common) as _, &token)),
+            common,
+            token,
             reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &derive(b"reset")?)),
         })
     }
@@ -82,12 +87,16 @@ impl Keys {
         &self,
         crypto: Arc<dyn quinn_proto::crypto::ServerConfig>,
     ) -> ServerConfig {
-        let token: Arc<Prk> = Arc::clone(&self.token);
-        let mut config = ServerConfig::new(crypto, token);
-        // No tokens for later connections: a Retry costs a round trip, and only in a crowd.
-        config.validation_token.sent(0);
-        config
+        server(crypto, &self.token)
     }
+}
+
+fn server(crypto: Arc<dyn quinn_proto::crypto::ServerConfig>, token: &Arc<Prk>) -> ServerConfig {
+    let token: Arc<Prk> = Arc::clone(token);
+    let mut config = ServerConfig::new(crypto, token);
+    // No tokens for later connections: a Retry costs a round trip, and only in a crowd.
+    config.validation_token.sent(0);
+    config
 }
 
 impl fmt::Debug for Keys {

@@ -4,6 +4,7 @@
 //! token that takes its time holds up nobody but the client that waits for it. What connections share is small:
 //! a socket, and the table that says which connection a datagram is for.
 
+mod arrival;
 mod connection;
 mod crypto;
 mod guard;
@@ -13,7 +14,8 @@ mod routes;
 mod socket;
 mod streams;
 
-pub use connection::{Arrival, Settings, Stray, accept};
+pub use arrival::{Arrival, Stray};
+pub use connection::{Settings, accept};
 pub use keys::Keys;
 pub use link::{Link, Lost, StreamLost};
 pub use routes::{Datagram, Destination, Inbox, Place, Routes, destination};

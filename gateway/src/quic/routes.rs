@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use quinn_proto::{ConnectionId, ConnectionIdGenerator, EcnCodepoint, InvalidCid};
+use quinn_proto::{
+    ConnectionId, ConnectionIdGenerator, DatagramEvent, EcnCodepoint, Endpoint, InvalidCid,
+};
 use tokio::time::{Duration, Instant};
 
 /// Bytes of a connection id of ours.
@@ -38,6 +40,18 @@ pub struct Datagram {
     pub ecn: Option<EcnCodepoint>,
     /// What it holds.
     pub data: BytesMut,
+}
+
+impl Datagram {
+    /// Gives it to an endpoint. What that wants answered at once is appended to `answer`.
+    pub(super) fn enter(
+        self,
+        endpoint: &mut Endpoint,
+        answer: &mut Vec<u8>,
+    ) -> Option<DatagramEvent> {
+        let at = self.at.into_std();
+        endpoint.handle(at, self.remote, self.local, self.ecn, self.data, answer)
+    }
 }
 
 /// For whom a datagram is, and what begins with it.

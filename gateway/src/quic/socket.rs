@@ -103,17 +103,8 @@ impl Socket {
 
     /// Sends, and waits for room. What the network refuses is lost, as any datagram may be.
     pub(super) async fn send(&self, transmit: &Transmit, contents: &[u8]) {
-        let Some(contents) = contents.get(..transmit.size) else {
+        let Some(transmit) = outgoing(transmit, contents) else {
             return;
-        };
-        let transmit = quinn_udp::Transmit {
-            destination: transmit.destination,
-            ecn: transmit
-                .ecn
-                .and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
-            contents,
-            segment_size: transmit.segment_size,
-            src_ip: transmit.src_ip,
         };
         let sent = self
             .socket
@@ -128,20 +119,25 @@ impl Socket {
 
     /// Sends if there is room now.
     pub fn try_send(&self, transmit: &Transmit, contents: &[u8]) {
-        let Some(contents) = contents.get(..transmit.size) else {
+        let Some(transmit) = outgoing(transmit, contents) else {
             return;
-        };
-        let transmit = quinn_udp::Transmit {
-            destination: transmit.destination,
-            ecn: None,
-            contents,
-            segment_size: transmit.segment_size,
-            src_ip: transmit.src_ip,
         };
         let _ = self.socket.try_io(Interest::WRITABLE, || {
             self.state.try_send((&self.socket).into(), &transmit)
         });
     }
+}
+
+/// What quinn-proto wants sent, for quinn-udp.
+fn outgoing<'a>(transmit: &Transmit, contents: &'a [u8]) -> Option<quinn_udp::Transmit<'a>> {
+    let ecn = transmit.ecn;
+    Some(quinn_udp::Transmit {
+        destination: transmit.destination,
+        ecn: ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
+        contents: contents.get(..transmit.size)?,
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
+    })
 }
 
 impl std::fmt::Debug for Socket {

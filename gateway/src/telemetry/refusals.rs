@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::access_log::{push_timestamp, write_client};
+use super::access_log::{ConnectionFacts, push_timestamp, write_client};
 use super::json::JsonLine;
 use crate::identity::ClientIdentity;
 use crate::reason::Reason;
@@ -28,7 +28,30 @@ pub struct RefusalRecord<'a> {
     pub detail: Option<&'a str>,
 }
 
-impl RefusalRecord<'_> {
+impl<'a> RefusalRecord<'a> {
+    /// Of a connection about which nothing else is known.
+    pub fn of_connection(reason: Reason, client: SocketAddr, listener: &'a str) -> Self {
+        Self {
+            reason,
+            client,
+            listener,
+            site: None,
+            server_name: None,
+            identity: None,
+            request_id: None,
+            detail: None,
+        }
+    }
+
+    /// Of a client, outside of its requests.
+    pub fn of_client(reason: Reason, client: &'a ConnectionFacts) -> Self {
+        Self {
+            site: Some(&client.site),
+            identity: Some(&client.identity),
+            ..Self::of_connection(reason, client.client, &client.listener)
+        }
+    }
+
     /// Appends the line, without its end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut line = JsonLine::new(out);

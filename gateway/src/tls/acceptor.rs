@@ -4,34 +4,30 @@
 //! rustls signs runs as a `portcullis_hsm::step` when the site's key lives in a token, also after a
 //! HelloRetryRequest, where it comes one flight later.
 
+mod failure;
+
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use portcullis_hsm::{HsmError, step};
+use portcullis_hsm::step;
 use rustls::server::{Accepted as Hello, Acceptor};
 use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion, ServerConnection};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use self::failure::{Failure, refuse};
 use super::client_cert::{clear_verdict, take_proof};
 use super::client_hello::Offer;
-use super::refusal::{plaintext_alert, reason_of_hsm, refusal_of, replaces_alert};
+use super::refusal::replaces_alert;
 use super::resumption::{Outcome, Prepared};
 use super::server_config::SiteTls;
 use super::socket::{Copied, with_socket};
 use super::stream::TlsStream;
 use crate::reason::Reason;
-use crate::trust::{Refused, Shown};
+use crate::trust::Shown;
 use crate::turns::Turns;
 
-/// How long a refused client may take to read its alert before the socket is closed under it.
-const LINGER: Duration = Duration::from_secs(1);
-/// Bytes of a refused client that are read and thrown away meanwhile; a close with unread bytes would be a
-/// reset that can overtake the alert. A TLS 1.3 client sends its first request, body and all, before it learns
-/// that its certificate was refused.
-const LINGER_BYTES: usize = 1024 * 1024;
 /// Room for a ClientHello with a hybrid key share.
 const HELLO: usize = 2048;
 
@@ -95,13 +91,7 @@ pub async fn accept<R: Resolve>(
     let (site, tls) = match resolver.resolve(server_name.as_deref()) {
         Ok(found) => found,
         Err(reason) => {
-            let alert = plaintext_alert(AlertDescription::UnrecognisedName).to_vec();
-            let failure = Failure {
-                reason,
-                alert,
-                linger: LINGER,
-                detail: String::new(),
-            };
+            let failure = Failure::told(reason, AlertDescription::UnrecognisedName, "");
             return Err(refuse(tcp, failure, None, server_name).await);
         }
     };
@@ -143,98 +133,6 @@ struct Finished {
     resumption: Outcome,
 }
 
-/// A refusal on its way to the client.
-struct Failure {
-    reason: Reason,
-    /// Records to send before the close; may be empty.
-    alert: Vec<u8>,
-    /// How long the client may take to read them.
-    linger: Duration,
-    detail: String,
-}
-
-impl Failure {
-    fn bare(reason: Reason, detail: impl ToString) -> Self {
-        Self {
-            reason,
-            alert: Vec::new(),
-            linger: LINGER,
-            detail: detail.to_string(),
-        }
-    }
-
-    /// The token would refuse. The client waits for our flight and has sent nothing behind its hello, so the
-    /// alert needs no time to be read, and a flood holds no places.
-    fn admission(error: &HsmError) -> Self {
-        Self {
-            reason: reason_of_hsm(error),
-            alert: plaintext_alert(AlertDescription::InternalError).to_vec(),
-            linger: Duration::ZERO,
-            detail: error.to_string(),
-        }
-    }
-
-    fn io(error: &io::Error) -> Self {
-        Self::bare(Reason::HandshakeClosed, error)
-    }
-
-    /// From an error of rustls and what rustls wants to send. A failed signature leaves half a flight behind
-    /// and no alert: the half is not sent, the alert is ours (RFC 8446, section 6.2: internal_error).
-    fn tls(error: &Error, queued: Vec<u8>) -> Self {
-        let Refused { reason, detail } = refusal_of(error);
-        let alert = match (reason, error) {
-            (Reason::HsmUnavailable | Reason::HsmBusy, _) => {
-                plaintext_alert(AlertDescription::InternalError).to_vec()
-            }
-            // Where no certificate fits rustls says access_denied, which is for policy.
-            (_, Error::General(_)) => plaintext_alert(AlertDescription::HandshakeFailure).to_vec(),
-            _ => queued,
-        };
-        Self {
-            reason,
-            alert,
-            linger: LINGER,
-            detail,
-        }
-    }
-}
-
-async fn refuse<S>(
-    tcp: TcpStream,
-    failure: Failure,
-    site: Option<S>,
-    server_name: Option<String>,
-) -> HandshakeRefused<S> {
-    if failure.linger.is_zero() {
-        // An empty socket takes seven bytes at once; the close behind them is orderly.
-        let _ = tcp.try_write(&failure.alert);
-    } else if !failure.alert.is_empty() {
-        // The refusal stands whether or not the client reads its alert.
-        let by = Instant::now() + failure.linger;
-        let _ = timeout_at(by, send_and_linger(tcp, &failure.alert)).await;
-    }
-    HandshakeRefused {
-        reason: failure.reason,
-        site,
-        server_name,
-        detail: failure.detail,
-    }
-}
-
-async fn send_and_linger(mut tcp: TcpStream, alert: &[u8]) -> io::Result<()> {
-    tcp.write_all(alert).await?;
-    tcp.shutdown().await?;
-    let mut discarded = [0; 2048];
-    let mut left = LINGER_BYTES;
-    while left > 0 {
-        match tcp.read(&mut discarded).await? {
-            0 => break,
-            read => left = left.saturating_sub(read),
-        }
-    }
-    Ok(())
-}
-
 async fn read_client_hello(
     tcp: &mut TcpStream,
     settings: AcceptSettings,
@@ -256,12 +154,9 @@ async fn read_client_hello(
             match acceptor.accept() {
                 Ok(Some(hello)) => return Ok((hello, std::mem::take(&mut records))),
                 Ok(None) if total > settings.client_hello_bytes => {
-                    return Err(Failure {
-                        reason: Reason::ClientHelloTooLarge,
-                        alert: plaintext_alert(AlertDescription::DecodeError).to_vec(),
-                        linger: LINGER,
-                        detail: format!("{total} bytes"),
-                    });
+                    let alert = AlertDescription::DecodeError;
+                    let detail = format!("{total} bytes");
+                    return Err(Failure::told(Reason::ClientHelloTooLarge, alert, detail));
                 }
                 Ok(None) => {}
                 Err((error, mut alert)) => {

@@ -13,6 +13,7 @@ mod client_hello;
 mod early_data;
 #[doc(hidden)]
 pub mod fuzzing;
+mod negotiated;
 pub mod quic;
 mod refusal;
 mod resumption;
@@ -23,6 +24,7 @@ mod stream;
 pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
 pub use client_cert::alert_of;
 pub use early_data::EarlyData;
+pub use negotiated::Negotiated;
 pub use resumption::{
     Declined, Fleet, NotIssued, Outcome, Resources, ResumptionStats, SessionCache, SessionStats,
     Stored,

@@ -5,18 +5,18 @@
 //! takes work; only then rustls begins. [`QuicHandshake::read`] may sign: whoever calls it does so in a
 //! `portcullis_hsm::step`. There is no early data over QUIC.
 
+mod hello;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::quic::{KeyChange, ServerConnection, Version};
-use rustls::server::{Accepted as Hello, Acceptor};
-use rustls::{
-    AlertDescription, CipherSuite, CommonState, Error, HandshakeKind, NamedGroup, ProtocolVersion,
-    ServerConfig,
-};
+use rustls::{AlertDescription, Error};
 
+use self::hello::{framed, is_whole, parse};
 use super::acceptor::{HandshakeRefused, Resolve};
 use super::client_cert::{clear_verdict, take_proof};
 use super::client_hello::Offer;
+use super::negotiated::Negotiated;
 use super::refusal::{reason_of_hsm, refusal_of};
 use super::resumption::{Fetched, Outcome, Prepared};
 use crate::reason::Reason;
@@ -24,11 +24,6 @@ use crate::trust::{Proof, Refused, Shown};
 
 /// What is spoken inside (RFC 9114, section 3.1).
 const ALPN: &[u8] = b"h3";
-const CLIENT_HELLO: u8 = 1;
-/// Type and length of a handshake message.
-const HEAD: usize = 4;
-/// Bytes of a record, of the made-up ones the parser is given.
-const RECORD: usize = 16 * 1024;
 
 /// The sites a handshake may be for.
 pub type QuicSites = Arc<dyn Resolve<Site = usize> + Send + Sync>;
@@ -47,33 +42,6 @@ pub struct QuicAccepted {
     pub resumption: Outcome,
     /// What was agreed on.
     pub negotiated: Negotiated,
-}
-
-/// What a handshake agreed on.
-#[derive(Debug, Clone, Copy)]
-pub struct Negotiated {
-    /// Full, resumed, or with a HelloRetryRequest.
-    pub kind: Option<HandshakeKind>,
-    /// Of TLS.
-    pub version: Option<ProtocolVersion>,
-    /// The cipher suite.
-    pub suite: Option<CipherSuite>,
-    /// The key exchange.
-    pub group: Option<NamedGroup>,
-}
-
-impl Negotiated {
-    /// Read from a connection whose handshake has come so far.
-    pub fn of(tls: &CommonState) -> Self {
-        Self {
-            kind: tls.handshake_kind(),
-            version: tls.protocol_version(),
-            suite: tls.negotiated_cipher_suite().map(|suite| suite.suite()),
-            group: tls
-                .negotiated_key_exchange_group()
-                .map(|group| group.name()),
-        }
-    }
 }
 
 /// A handshake in progress.
@@ -243,7 +211,7 @@ impl QuicHandshake {
             ..offer
         });
         let offered = (offer.as_ref(), Fetched::Nothing);
-        let prepared = tls.prepare(offered, server_name.as_deref());
+        let mut prepared = tls.prepare(offered, server_name.as_deref());
         // Only full handshakes sign: a client that returns is served also while the token is away.
         if !prepared.is_returning()
             && let Err(error) = tls.admit()
@@ -251,7 +219,11 @@ impl QuicHandshake {
             let reason = reason_of_hsm(&error);
             return Err(Failure::new(reason, AlertDescription::InternalError, error));
         }
-        let config = over_quic(&prepared.config);
+        let config = Arc::make_mut(&mut prepared.config);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.max_early_data_size = 0;
+        config.send_half_rtt_data = false;
+        let config = Arc::clone(&prepared.config);
         let made = ServerConnection::new(config, self.version, self.parameters.clone());
         let connection = made.map_err(|error| {
             // All that can be wrong with a site's settings: it has no TLS 1.3, and QUIC has nothing else.
@@ -320,65 +292,4 @@ impl std::fmt::Debug for QuicHandshake {
 
 fn own(prepared: &mut Mutex<Option<Prepared>>) -> &mut Option<Prepared> {
     prepared.get_mut().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a ClientHello is complete, as far as its head says.
-fn is_whole(message: &[u8], limit: usize) -> Result<bool, Failure> {
-    let Some([kind, length @ ..]) = message.first_chunk::<HEAD>() else {
-        return Ok(false);
-    };
-    if *kind != CLIENT_HELLO {
-        let alert = AlertDescription::UnexpectedMessage;
-        return Err(Failure::new(Reason::NotTls, alert, "no ClientHello"));
-    }
-    let whole = HEAD + u32::from_be_bytes([0, length[0], length[1], length[2]]) as usize;
-    if whole > limit || message.len() > limit {
-        let detail = format!("{} bytes", whole.max(message.len()));
-        let alert = AlertDescription::DecodeError;
-        return Err(Failure::new(Reason::ClientHelloTooLarge, alert, detail));
-    }
-    Ok(message.len() >= whole)
-}
-
-/// The message behind record headers, as it would have come over TCP.
-fn framed(message: &[u8]) -> Vec<u8> {
-    let mut records = Vec::with_capacity(message.len() + 5);
-    for piece in message.chunks(RECORD) {
-        records.extend([22, 3, 1]);
-        records.extend(u16::try_from(piece.len()).unwrap_or(u16::MAX).to_be_bytes());
-        records.extend_from_slice(piece);
-    }
-    records
-}
-
-fn parse(records: &[u8]) -> Result<Hello, Failure> {
-    let (mut acceptor, mut rest) = (Acceptor::default(), records);
-    while !rest.is_empty() {
-        let read = acceptor.read_tls(&mut rest);
-        if read.map_or(true, |read| read == 0) {
-            break;
-        }
-        match acceptor.accept() {
-            Ok(Some(hello)) => return Ok(hello),
-            Ok(None) => {}
-            Err((error, _)) => {
-                return Err(Failure::tls(&error, Some(AlertDescription::DecodeError)));
-            }
-        }
-    }
-    let alert = AlertDescription::DecodeError;
-    Err(Failure::new(
-        Reason::HandshakeProtocol,
-        alert,
-        "a broken ClientHello",
-    ))
-}
-
-/// A site's configuration, for HTTP/3 and nothing else.
-fn over_quic(config: &Arc<ServerConfig>) -> Arc<ServerConfig> {
-    let mut config = ServerConfig::clone(config);
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.max_early_data_size = 0;
-    config.send_half_rtt_data = false;
-    Arc::new(config)
 }

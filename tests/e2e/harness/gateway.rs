@@ -62,6 +62,14 @@ impl Gateway {
     pub(crate) async fn open_to_all(echo: &Echo) -> Self {
         Self::builder().upstream(echo).allow("anyone").spawn().await
     }
+
+    /// The same over HTTP/3, too; not started yet.
+    pub(crate) fn with_h3(echo: &Echo) -> GatewayBuilder {
+        Self::builder()
+            .listener("main", "http3 = true")
+            .upstream(echo)
+            .allow("anyone")
+    }
 }
 
 impl GatewayBuilder {

@@ -7,7 +7,7 @@ use portcullis_bench::pki::Ca;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{BRIEF, bench, demanding, open, said};
+use super::{bench, brief, demanding, open, said};
 use crate::harness::{Gateway, client_ca};
 
 #[tokio::test]
@@ -27,10 +27,7 @@ async fn a_server_that_is_not_believed_gets_no_requests() {
     let stranger = folder.path().join("stranger.pem");
     fs::write(&stranger, Ca::root("stranger").unwrap().pem()).unwrap();
     let target = format!("https://{}/", gateway.address());
-    let mut words = vec!["request", &target, "--sni", "localhost"];
-    words.extend(BRIEF);
-    words.extend(["--ca", stranger.to_str().unwrap()]);
-    let output = bench(&words).await;
+    let output = brief("request", &target, &["--ca", stranger.to_str().unwrap()]).await;
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
 }
 
@@ -39,9 +36,7 @@ async fn where_nobody_listens_nothing_is_measured_and_the_kind_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
-    let mut words = vec!["handshake", &address, "--insecure"];
-    words.extend(BRIEF);
-    let output = bench(&words).await;
+    let output = brief("handshake", &address, &["--insecure"]).await;
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert!(said(&output).contains("connect"), "{}", said(&output));
 }
@@ -56,17 +51,7 @@ async fn a_client_that_is_turned_away_is_an_error_and_not_a_handshake() {
         ("handshake", "1.3"),
         ("request", "1.3"),
     ] {
-        let mut words = vec![
-            mode,
-            &target,
-            "--insecure",
-            "--sni",
-            "localhost",
-            "--tls",
-            tls,
-        ];
-        words.extend(BRIEF);
-        let output = bench(&words).await;
+        let output = brief(mode, &target, &["--insecure", "--tls", tls]).await;
         assert_eq!(
             output.status.code(),
             Some(3),
@@ -91,9 +76,7 @@ async fn an_answer_that_is_an_error_is_counted_by_its_status() {
         .spawn()
         .await;
     let target = format!("https://{}/", gateway.address());
-    let mut words = vec!["keepalive", &target, "--insecure", "--sni", "localhost"];
-    words.extend(BRIEF);
-    let output = bench(&words).await;
+    let output = brief("keepalive", &target, &["--insecure"]).await;
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert!(said(&output).contains("403"), "{}", said(&output));
 }
@@ -103,10 +86,8 @@ async fn a_condition_that_holds_ends_with_one() {
     let (_echo, gateway) = open().await;
     let target = gateway.address().to_string();
     for (condition, code) in [("p99>0us", 1), ("p99>100s", 0)] {
-        let mut words = vec!["handshake", &target, "--insecure", "--sni", "localhost"];
-        words.extend(BRIEF);
-        words.extend(["--fail-if", condition]);
-        let output = bench(&words).await;
+        let more = ["--insecure", "--fail-if", condition];
+        let output = brief("handshake", &target, &more).await;
         assert_eq!(
             output.status.code(),
             Some(code),

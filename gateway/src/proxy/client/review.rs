@@ -125,14 +125,8 @@ impl Client {
             detail => format!("{detail}; the connection ends"),
         };
         worker.refuse(&RefusalRecord {
-            reason: refused.reason,
-            client: self.facts.client,
-            listener: &self.facts.listener,
-            site: Some(&self.facts.site),
-            server_name: None,
-            identity: Some(&self.facts.identity),
-            request_id: None,
             detail: Some(&detail),
+            ..RefusalRecord::of_client(refused.reason, &self.facts)
         });
     }
 

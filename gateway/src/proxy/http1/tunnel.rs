@@ -1,8 +1,9 @@
 //! An upgraded connection: bytes both ways until both sides have ended.
 //!
 //! Promises: what was read beyond the heads goes first; an idle tunnel holds no buffers; the end of one side is
-//! passed on while the other goes on, `timeouts.write` longer than its last byte; `timeouts.tunnel` without a byte either way ends it; a tunnel that would not be
-//! allowed any more, after a reload or a change of what is trusted, is cut within [`LOOK`].
+//! passed on while the other goes on, `timeouts.write` longer than its last byte; `timeouts.tunnel` without a byte
+//! either way ends it; a tunnel that would not be allowed any more, after a reload or a change of what is trusted, is
+//! cut within [`LOOK`].
 
 use std::future::poll_fn;
 use std::io;
@@ -105,7 +106,7 @@ where
     recorder.record().response_bytes = down.moved;
     match ended {
         Ok(None) => recorder.record().complete = true,
-        Ok(Some(reason)) => recorder.cut(reason),
+        Ok(Some(reason)) => recorder.tell(reason, None),
         Err(_) => {} // One of them is gone; the record says that it was not complete.
     }
     End::Abort

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::http1::parse_length;
 use crate::patience::Wait;
 use crate::proxy::headers::clean_trailers;
 use crate::proxy::identity_headers::token_header;
@@ -67,10 +68,8 @@ fn declared(parts: &Parts) -> Option<Option<u64>> {
     let Some(length) = lengths.next() else {
         return Some(None);
     };
-    let digits = length.to_str().ok()?;
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (plain && lengths.next().is_none()).then_some(())?;
-    digits.parse().ok().map(Some)
+    lengths.next().is_none().then_some(())?;
+    parse_length(length.as_bytes()).map(Some)
 }
 
 enum Stage {

@@ -145,16 +145,7 @@ fn refuse_malformed(
 
 /// Counts a request that never became an exchange.
 fn refuse(reason: Reason, client: &Client, worker: &Worker) {
-    worker.refuse(&RefusalRecord {
-        reason,
-        client: client.facts.client,
-        listener: &client.facts.listener,
-        site: Some(&client.facts.site),
-        server_name: None,
-        identity: Some(&client.facts.identity),
-        request_id: None,
-        detail: None,
-    });
+    worker.refuse(&RefusalRecord::of_client(reason, &client.facts));
 }
 
 /// Sends an answer. One that its upstream breaks off is reset.
