@@ -26,6 +26,7 @@ use crate::site::{RawSite, Surroundings};
 use crate::tickets::RawTickets;
 use crate::trust::RawTrust;
 use crate::upstream::RawUpstream;
+use crate::upstream_tls::Believed;
 use crate::value::Number;
 use crate::{Config, Located, Places};
 
@@ -103,9 +104,18 @@ impl RawConfig {
         let keys = self.keys.unwrap_or_default().check(check);
         let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
         let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
-        let (mut named, mut upstreams) = upstreams(check, self.upstream);
-
         let trusts = trusts(check, self.trust);
+        let tokens = Tokens {
+            names: &names,
+            hsms: &hsms,
+            groups: &groups,
+            keys: &keys,
+        };
+        let believed = Believed {
+            trusts: &trusts,
+            tokens: &tokens,
+        };
+        let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
         let above = Above {
             trusts: &trusts,
@@ -118,12 +128,6 @@ impl RawConfig {
         let admin_bind = admin_bind.value.map(|bind| admin_bind.with(bind));
         distinct_addresses(check, &binds.chain(admin_bind).collect::<Vec<_>>());
 
-        let tokens = Tokens {
-            names: &names,
-            hsms: &hsms,
-            groups: &groups,
-            keys: &keys,
-        };
         let mut around = Surroundings {
             listeners: &drafts,
             listener_names: &listener_names,

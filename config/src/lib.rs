@@ -30,6 +30,7 @@ mod tickets;
 mod tls;
 mod trust;
 mod upstream;
+mod upstream_tls;
 
 // From text to that: files, syntax, shape, meaning.
 mod check;
@@ -81,6 +82,7 @@ pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
+pub use upstream_tls::UpstreamTls;
 pub use value::did_you_mean;
 
 /// The whole checked configuration.

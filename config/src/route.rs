@@ -8,7 +8,7 @@ use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
 use crate::path::check_path;
 use crate::trust::Trusts;
-use crate::upstream::endpoint;
+use crate::upstream::{Scheme, endpoint};
 use crate::{ClientCert, Located, Upstream};
 
 /// One route of a site. The longest matching prefix wins.
@@ -69,7 +69,13 @@ impl Upstreams {
         if !text.value.contains("://") {
             return self.names.index(check, text);
         }
-        let endpoint = endpoint(check, text)?;
+        let (scheme, endpoint) = endpoint(check, text)?;
+        if scheme == Scheme::Https {
+            let message = "nothing says whom to believe at this address";
+            check.error(&text.span, message).help(
+                "add an `[upstream.NAME]` with this endpoint and `tls = { trust = \"...\" }`, and write its name here",
+            );
+        }
         let known = self
             .inline
             .iter()

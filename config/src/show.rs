@@ -8,13 +8,14 @@ mod page;
 mod policy;
 mod resumption;
 mod trust;
+mod upstream;
 
 use std::path::Path;
 
 use self::page::{Page, quote};
 use crate::value::size_text;
 use crate::{
-    Config, Endpoint, Listener, ListenerKind, LogTarget, RoleRef, Site, Upstream, UpstreamProtocol,
+    Config, Listener, ListenerKind, LogTarget, RoleRef, Site,
 };
 
 impl Config {
@@ -48,7 +49,7 @@ impl Config {
             .upstreams
             .iter()
             .filter(|upstream| !upstream.name.contains("://"));
-        named.for_each(|upstream| page.upstream(upstream));
+        named.for_each(|upstream| page.upstream(upstream, self));
         page.process(self);
         page.text
     }
@@ -114,7 +115,10 @@ impl Page {
         self.resumption(&site.resumption, config);
         site.certificates
             .iter()
-            .for_each(|certificate| self.certificate(certificate, config));
+            .for_each(|certificate| {
+                self.item("site.certificate");
+                self.certificate(certificate, config);
+            });
         for route in &site.routes {
             self.item("site.route");
             self.key(
@@ -135,33 +139,6 @@ impl Page {
             }
             self.key("early_data", route.early_data);
         }
-    }
-
-    fn upstream(&mut self, upstream: &Upstream) {
-        self.table(&format!("upstream.{}", quote(&upstream.name)));
-        let url = |endpoint: &Endpoint| match endpoint.host.contains(':') {
-            true => quote(format!("http://[{}]:{}", endpoint.host, endpoint.port)),
-            false => quote(format!("http://{}:{}", endpoint.host, endpoint.port)),
-        };
-        self.list(
-            "endpoints",
-            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
-        );
-        self.key(
-            "protocol",
-            quote(match upstream.protocol {
-                UpstreamProtocol::Http1 => "http1",
-                UpstreamProtocol::Http2 => "h2",
-            }),
-        );
-        self.duration("connect_timeout", upstream.connect_timeout);
-        self.duration("response_timeout", upstream.response_timeout);
-        self.duration("body_timeout", upstream.body_timeout);
-        self.duration("idle_timeout", upstream.idle_timeout);
-        self.key("connections", upstream.connections);
-        self.key("pending", upstream.pending);
-        let forms = upstream.identity.iter();
-        self.list("identity", forms.map(|form| quote(form.as_str())));
     }
 
     /// The tables there is one of.

@@ -4,11 +4,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::Located;
 use crate::check::{Check, Span};
 use crate::host::parse_host;
 use crate::schema::one_or_many;
+use crate::upstream_tls::{Believed, RawUpstreamTls};
 use crate::value::{DurationText, Number, quoted};
+use crate::{Located, UpstreamTls};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,9 @@ pub struct Upstream {
     pub endpoints: Vec<Located<Endpoint>>,
     /// Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
-    /// TCP connect. Default 3 s.
+    /// TLS to the endpoints; `None` for plain TCP.
+    pub tls: Option<Box<UpstreamTls>>,
+    /// TCP connect, with TLS its handshake included. Default 3 s.
     pub connect_timeout: Duration,
     /// From the end of the request, its body included, to the response head. Default 60 s.
     pub response_timeout: Duration,
@@ -50,7 +53,7 @@ pub enum UpstreamProtocol {
     /// `"http1"`.
     #[serde(rename = "http1")]
     Http1,
-    /// `"h2"`: HTTP/2 with prior knowledge.
+    /// `"h2"`: HTTP/2, with prior knowledge or agreed by ALPN.
     #[serde(rename = "h2")]
     Http2,
 }
@@ -85,15 +88,17 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT`, used in turn. One of `endpoints` and `endpoint` is
-    /// required.
+    /// Addresses of the service, `http://HOST:PORT` or `https://HOST:PORT`, used in turn. One of `endpoints` and
+    /// `endpoint` is required.
     #[schemars(schema_with = "one_or_many::<String>")]
     endpoints: Option<Vec<Located<String>>>,
     /// The address of the service, when there is only one.
     endpoint: Option<Located<String>>,
-    /// What is spoken to the service: `http1`, or `h2` (HTTP/2 with prior knowledge, for gRPC).
+    /// What is spoken to the service: `http1`, or `h2` (HTTP/2, for gRPC).
     protocol: Option<Located<UpstreamProtocol>>,
-    /// How long connecting may take.
+    /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them.
+    tls: Option<Located<RawUpstreamTls>>,
+    /// How long connecting may take, with TLS its handshake included.
     connect_timeout: Option<Located<DurationText>>,
     /// From the end of the request, its body included, to the head of the response.
     response_timeout: Option<Located<DurationText>>,
@@ -119,6 +124,7 @@ impl Upstream {
             name,
             endpoints,
             protocol: UpstreamProtocol::Http1,
+            tls: None,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -161,8 +167,8 @@ impl RawUpstream {
     pub(crate) fn check(
         self,
         check: &mut Check<'_>,
-        name: &Located<String>,
-        table: &Span,
+        (name, table): (&Located<String>, &Span),
+        around: Believed<'_>,
     ) -> Upstream {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if !name.value.bytes().all(plain) {
@@ -188,10 +194,16 @@ impl RawUpstream {
                 .error(table, "`endpoints` is missing")
                 .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
         }
-        let endpoints: Vec<_> = texts
+        let read: Vec<_> = texts
             .iter()
             .filter_map(|text| endpoint(check, text))
             .collect();
+        let tls = self.tls.map(|raw| {
+            let (span, raw) = (raw.span, raw.value);
+            (span.clone(), raw.check(check, &span, around))
+        });
+        let tls = agreed(check, tls, &read);
+        let endpoints: Vec<_> = read.into_iter().map(|(_, endpoint)| endpoint).collect();
         check.distinct(&endpoints, "this endpoint");
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
@@ -201,6 +213,7 @@ impl RawUpstream {
             protocol: self
                 .protocol
                 .map_or(default.protocol, |protocol| protocol.value),
+            tls,
             connect_timeout: check.duration(self.connect_timeout, default.connect_timeout, short),
             response_timeout: check.duration(
                 self.response_timeout,
@@ -217,21 +230,53 @@ impl RawUpstream {
     }
 }
 
-/// Reads `http://HOST:PORT`.
-pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<Endpoint>> {
-    let rest = match text.value.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            check
-                .error(&text.span, "TLS to upstreams is not supported yet")
-                .help("write `http://` and keep the path to the service on a network you trust");
-            return None;
-        }
+/// `tls` where the endpoints are `https://`, and nowhere else.
+fn agreed(
+    check: &mut Check<'_>,
+    tls: Option<(Span, UpstreamTls)>,
+    endpoints: &[(Scheme, Located<Endpoint>)],
+) -> Option<Box<UpstreamTls>> {
+    let wanted = if tls.is_some() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
+    let Some((_, odd)) = endpoints.iter().find(|(scheme, _)| *scheme != wanted) else {
+        return tls.map(|(_, tls)| Box::new(tls));
+    };
+    match wanted {
+        Scheme::Http => check
+            .error(&odd.span, "this endpoint speaks TLS, and nothing says whom to believe there")
+            .help("add `tls = { trust = \"NAME\" }`, with a `[trust.NAME]` or a PEM file of CA certificates"),
+        Scheme::Https => check
+            .error(&odd.span, "this endpoint is without TLS, but the upstream has `tls`")
+            .help("write `https://` before every endpoint, or take `tls` away"),
+    };
+    None
+}
+
+/// How an endpoint is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// `http://`.
+    Http,
+    /// `https://`.
+    Https,
+}
+
+/// Reads `http://HOST:PORT` or `https://HOST:PORT`.
+pub(crate) fn endpoint(
+    check: &mut Check<'_>,
+    text: &Located<String>,
+) -> Option<(Scheme, Located<Endpoint>)> {
+    let (scheme, usual_port, rest) = match text.value.split_once("://") {
+        Some(("http", rest)) => (Scheme::Http, 80, rest),
+        Some(("https", rest)) => (Scheme::Https, 443, rest),
         _ => {
             let message = format!("{} is no endpoint", quoted(&text.value));
             check
                 .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\"");
+                .help("write it as \"http://HOST:PORT\" or \"https://HOST:PORT\"");
             return None;
         }
     };
@@ -242,8 +287,8 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
             .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
         return None;
     }
-    let endpoint = host_and_port(check, &text.span, authority, 80)?;
-    Some(text.with(endpoint))
+    let endpoint = host_and_port(check, &text.span, authority, usual_port)?;
+    Some((scheme, text.with(endpoint)))
 }
 
 /// Reads `HOST` or `HOST:PORT`.

@@ -15,6 +15,7 @@ use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::RawUpstream;
+use crate::upstream_tls::Believed;
 use crate::{Hsm, Listener, Located, Redis, Role, Rule, Timeouts, Upstream};
 
 /// Named tables in the order of the files, which a map does not keep.
@@ -109,11 +110,12 @@ pub(super) fn resumption(
 pub(super) fn upstreams(
     check: &mut Check<'_>,
     tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+    around: Believed<'_>,
 ) -> (Vec<Upstream>, Upstreams) {
     let (names, tables) = in_file_order(tables);
     let mut named = Vec::new();
     for (name, raw) in names.iter().zip(tables) {
-        named.push(raw.value.check(check, name, &raw.span));
+        named.push(raw.value.check(check, (name, &raw.span), around));
     }
     let names = Names::new(check, "upstream", names);
     (

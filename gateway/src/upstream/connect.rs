@@ -1,32 +1,48 @@
-//! A TCP connection to one of the endpoints.
+//! A connection to one of the endpoints.
 
 use std::io;
 use std::net::IpAddr;
 
-use portcullis_config::Upstream;
+use portcullis_config::{Endpoint, Upstream};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::UpstreamError;
+use super::stream::Stream;
+use super::tls::{ClientTls, Trusted};
 
 /// Connects to the endpoints in turn, beginning with number `first`, within the connect timeout in all. Each
-/// endpoint has an equal share of what is left of it, its name's lookup included: one that is silent leaves
-/// time for the next.
-pub(super) async fn connect(upstream: &Upstream, first: usize) -> Result<TcpStream, UpstreamError> {
+/// endpoint has an equal share of what is left of it, its name's lookup and a TLS handshake included: one that is
+/// silent leaves time for the next.
+pub(super) async fn connect(
+    upstream: &Upstream,
+    tls: Option<&ClientTls>,
+    first: usize,
+) -> Result<(Stream, Trusted), UpstreamError> {
     let end = Instant::now() + upstream.connect_timeout;
     let count = upstream.endpoints.len();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for at in 0..count {
         let endpoint = &upstream.endpoints[(first + at) % count];
-        match connect_host(&endpoint.host, endpoint.port, share(end, count - at)).await {
-            Ok(tcp) => {
-                tcp.set_nodelay(true).map_err(UpstreamError::Connect)?;
-                return Ok(tcp);
-            }
+        match open(endpoint, tls, share(end, count - at)).await {
+            Ok(opened) => return Ok(opened),
             Err(error) => last = error,
         }
     }
     Err(UpstreamError::Connect(last))
+}
+
+/// A connection to this endpoint, ready for the first byte of a request.
+async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>, end: Instant) -> io::Result<(Stream, Trusted)> {
+    let tcp = connect_host(&endpoint.host, endpoint.port, end).await?;
+    tcp.set_nodelay(true)?;
+    let Some(tls) = tls else {
+        return Ok((Stream::Plain(tcp), Trusted::PLAIN));
+    };
+    // Boxed: connections are made rarely, and requests on plain ones must not carry the room for this.
+    let handshake = Box::pin(tls.handshake(tcp, &endpoint.host));
+    let (stream, trusted) = timeout_at(end, handshake).await??;
+    Ok((Stream::Tls(Box::new(stream)), trusted))
 }
 
 async fn connect_host(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {

@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge: one connection of a worker carries many requests.
+//! HTTP/2, with prior knowledge or over TLS: one connection of a worker carries many requests.
 
 mod upload;
 
@@ -17,6 +17,7 @@ use self::upload::SentBody;
 use super::body::{Http2Body, RequestBody, ResponseBody};
 use super::error::UpstreamError;
 use super::pool::{Place, Pool, UpstreamCounters};
+use super::tls::Trusted;
 use crate::patience::Wait;
 
 pub(super) use upload::Upload;
@@ -33,7 +34,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP/2 connection of a worker to one upstream.
 #[derive(Debug, Default)]
-pub(super) struct Multiplexed(RefCell<Option<SendRequest<SentBody>>>);
+pub(super) struct Multiplexed(RefCell<Option<(SendRequest<SentBody>, Trusted)>>);
 
 impl Multiplexed {
     /// Sends a request over the open connection, or a new one.
@@ -77,13 +78,15 @@ impl Multiplexed {
         pool: &Pool,
         counters: &UpstreamCounters,
     ) -> Result<SendRequest<SentBody>, UpstreamError> {
-        let open = self.0.borrow().clone().filter(|sender| !sender.is_closed());
-        if let Some(mut sender) = open
+        let open = self.0.borrow().clone();
+        if let Some((mut sender, trusted)) = open
+            && !sender.is_closed()
+            && trusted.holds(pool.epoch())
             && sender.ready().await.is_ok()
         {
             return Ok(sender);
         }
-        let tcp = pool.connect(counters).await?;
+        let (stream, trusted) = pool.connect(counters).await?;
         let mut builder = Builder::new(LocalExecutor);
         builder
             .timer(TokioTimer::new())
@@ -93,7 +96,7 @@ impl Multiplexed {
             .keep_alive_timeout(PING_TIMEOUT);
         let begun = timeout(
             pool.settings().connect_timeout,
-            builder.handshake(TokioIo::new(tcp)),
+            builder.handshake(TokioIo::new(stream)),
         );
         let (sender, connection) = begun
             .await
@@ -104,7 +107,7 @@ impl Multiplexed {
                 tracing::debug!(%error, "http/2 connection to an upstream ended");
             }
         });
-        self.0.replace(Some(sender.clone()));
+        self.0.replace(Some((sender.clone(), trusted)));
         Ok(sender)
     }
 }

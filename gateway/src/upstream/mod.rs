@@ -10,8 +10,12 @@ mod error;
 mod http1;
 mod http2;
 mod pool;
+mod stream;
+mod tls;
 
 pub use body::{ClientBodyError, RequestBody, ResponseBody, Switched};
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
 pub use pool::{Target, Upstreams};
+pub use stream::Stream;
+pub use tls::ClientTls;

@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use http::Request;
 use http::request::Parts;
 use http::response;
@@ -18,6 +19,8 @@ use super::connect::connect;
 use super::error::UpstreamError;
 use super::http1::{self, Connection, Outcome};
 use super::http2::Multiplexed;
+use super::stream::Stream;
+use super::tls::{ClientTls, Trusted};
 use crate::http1::HeadLimits;
 use crate::policy::Permit;
 
@@ -28,6 +31,8 @@ pub struct Target {
     pub settings: Upstream,
     /// The name, for records.
     pub name: Arc<str>,
+    /// How it is spoken to over TLS; `None` for plain TCP.
+    pub tls: Option<ArcSwap<ClientTls>>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -37,19 +42,33 @@ pub struct Target {
 pub(super) struct Place(#[expect(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit);
 
 impl Target {
-    /// Makes the target of an upstream, or keeps the old one if its settings are the same.
-    pub fn reuse(settings: &Upstream, old: &[Arc<Self>]) -> Arc<Self> {
+    /// Makes the target of an upstream, or keeps the old one if its settings are the same. What is believed of it
+    /// may have changed even so: files were read again.
+    pub fn reuse(settings: &Upstream, tls: Option<ClientTls>, old: &[Arc<Self>]) -> Arc<Self> {
         match old.iter().find(|target| target.settings == *settings) {
-            Some(target) => Arc::clone(target),
+            Some(target) => {
+                if let (Some(open), Some(new)) = (&target.tls, tls)
+                    && !new.is_like(&open.load())
+                {
+                    open.store(Arc::new(new));
+                }
+                Arc::clone(target)
+            }
             None => Arc::new(Self {
                 settings: settings.clone(),
                 name: settings.name.as_str().into(),
+                tls: tls.map(ArcSwap::from_pointee),
                 places: Arc::new(Semaphore::new(
                     settings.connections.min(Semaphore::MAX_PERMITS),
                 )),
                 waiting: AtomicUsize::new(0),
             }),
         }
+    }
+
+    /// [`ClientTls::epoch`], if that counts here.
+    pub(super) fn epoch(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.load().epoch())
     }
 
     async fn place(self: &Arc<Self>) -> Result<Place, UpstreamError> {
@@ -207,8 +226,8 @@ impl Upstreams {
                 }
             }
         }
-        let tcp = pool.connect(&self.counters).await?;
-        match exchange.run(Connection::new(tcp), body).await {
+        let connection = Connection::new(pool.connect(&self.counters).await?);
+        match exchange.run(connection, body).await {
             Outcome::Answered(head, answer) => Ok(answer.into_response(*head, pool, place)),
             Outcome::Failed(error) => Err(error),
             Outcome::Stale(_) => Err(UpstreamError::Closed(
@@ -223,12 +242,17 @@ impl Pool {
     pub(super) async fn connect(
         &self,
         counters: &UpstreamCounters,
-    ) -> Result<tokio::net::TcpStream, UpstreamError> {
+    ) -> Result<(Stream, Trusted), UpstreamError> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let tcp = connect(&self.target.settings, turn).await?;
+        let tls = self.target.tls.as_ref().map(ArcSwap::load_full);
+        let opened = connect(&self.target.settings, tls.as_deref(), turn).await?;
         counters.connections.inc();
-        Ok(tcp)
+        Ok(opened)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.target.epoch()
     }
 
     pub(super) fn settings(&self) -> &Upstream {
@@ -237,9 +261,12 @@ impl Pool {
 
     /// The connection used last that is still quiet: the warmest, and the others may time out.
     fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
+        let (mut idle, epoch) = (self.idle.borrow_mut(), self.epoch());
         while let Some((connection, since)) = idle.pop() {
-            if since.elapsed() < self.target.settings.idle_timeout && connection.is_quiet() {
+            if since.elapsed() < self.target.settings.idle_timeout
+                && connection.is_trusted(epoch)
+                && connection.is_quiet()
+            {
                 return Some(connection);
             }
         }

@@ -79,8 +79,8 @@ where
         let mut io = io.borrow_mut();
         let stream = &mut io.stream;
         let before = up.moved + down.moved;
-        let sent = up.poll(stream, &mut switched.tcp, cx)?;
-        let received = down.poll(&mut switched.tcp, stream, cx)?;
+        let sent = up.poll(stream, &mut switched.stream, cx)?;
+        let received = down.poll(&mut switched.stream, stream, cx)?;
         if up.moved + down.moved != before {
             patience.progress();
         }

@@ -33,11 +33,11 @@ impl Answer {
         place: Place,
     ) -> (response::Parts, ResponseBody) {
         if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection { tcp, read, .. } = self.connection;
+            let Connection { stream, read, .. } = self.connection;
             // A request that asks for this has no body, so nobody else holds the connection.
-            let body = Rc::into_inner(tcp).map_or(ResponseBody::Empty, |tcp| {
+            let body = Rc::into_inner(stream).map_or(ResponseBody::Empty, |stream| {
                 ResponseBody::Switched(Box::new(Switched {
-                    tcp,
+                    stream,
                     early: read,
                     _place: place,
                 }))

@@ -1,0 +1,54 @@
+//! Services behind the gateway, as TOML.
+
+use super::page::{Page, quote};
+use crate::{Config, Endpoint, Upstream, UpstreamProtocol, UpstreamTls};
+
+impl Page {
+    pub(super) fn upstream(&mut self, upstream: &Upstream, config: &Config) {
+        self.table(&format!("upstream.{}", quote(&upstream.name)));
+        let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+        let url = |Endpoint { host, port }: &Endpoint| match host.contains(':') {
+            true => quote(format!("{scheme}://[{host}]:{port}")),
+            false => quote(format!("{scheme}://{host}:{port}")),
+        };
+        self.list(
+            "endpoints",
+            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
+        );
+        self.key(
+            "protocol",
+            quote(match upstream.protocol {
+                UpstreamProtocol::Http1 => "http1",
+                UpstreamProtocol::Http2 => "h2",
+            }),
+        );
+        self.duration("connect_timeout", upstream.connect_timeout);
+        self.duration("response_timeout", upstream.response_timeout);
+        self.duration("body_timeout", upstream.body_timeout);
+        self.duration("idle_timeout", upstream.idle_timeout);
+        self.key("connections", upstream.connections);
+        self.key("pending", upstream.pending);
+        let forms = upstream.identity.iter();
+        self.list("identity", forms.map(|form| quote(form.as_str())));
+        if let Some(tls) = &upstream.tls {
+            self.upstream_tls(&upstream.name, tls, config);
+        }
+    }
+
+    fn upstream_tls(&mut self, name: &str, tls: &UpstreamTls, config: &Config) {
+        let table = format!("upstream.{}.tls", quote(name));
+        self.table(&table);
+        self.list("trust", tls.trust.iter().map(|trust| quote(&trust.name)));
+        if let Some(name) = &tls.server_name {
+            self.key("server_name", quote(name));
+        }
+        if !tls.spiffe_ids.is_empty() {
+            self.list("spiffe_ids", tls.spiffe_ids.iter().map(quote));
+        }
+        if let Some(certificate) = &tls.certificate {
+            self.key("key_policy", quote(tls.key_policy.as_str()));
+            self.table(&format!("{table}.certificate"));
+            self.certificate(certificate, config);
+        }
+    }
+}
