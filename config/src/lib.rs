@@ -80,7 +80,7 @@ pub use span::Located;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
+pub use upstream::{Balance, Endpoint, HashOn, IdentityForm, Upstream, UpstreamProtocol};
 pub use value::did_you_mean;
 
 /// The whole checked configuration.

@@ -8,14 +8,13 @@ mod page;
 mod policy;
 mod resumption;
 mod trust;
+mod upstream;
 
 use std::path::Path;
 
 use self::page::{Page, quote};
 use crate::value::size_text;
-use crate::{
-    Config, Endpoint, Listener, ListenerKind, LogTarget, RoleRef, Site, Upstream, UpstreamProtocol,
-};
+use crate::{Config, Listener, ListenerKind, LogTarget, RoleRef, Site};
 
 impl Config {
     /// The configuration as one TOML file, defaults and inherited values included, paths absolute.
@@ -135,33 +134,6 @@ impl Page {
             }
             self.key("early_data", route.early_data);
         }
-    }
-
-    fn upstream(&mut self, upstream: &Upstream) {
-        self.table(&format!("upstream.{}", quote(&upstream.name)));
-        let url = |endpoint: &Endpoint| match endpoint.host.contains(':') {
-            true => quote(format!("http://[{}]:{}", endpoint.host, endpoint.port)),
-            false => quote(format!("http://{}:{}", endpoint.host, endpoint.port)),
-        };
-        self.list(
-            "endpoints",
-            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
-        );
-        self.key(
-            "protocol",
-            quote(match upstream.protocol {
-                UpstreamProtocol::Http1 => "http1",
-                UpstreamProtocol::Http2 => "h2",
-            }),
-        );
-        self.duration("connect_timeout", upstream.connect_timeout);
-        self.duration("response_timeout", upstream.response_timeout);
-        self.duration("body_timeout", upstream.body_timeout);
-        self.duration("idle_timeout", upstream.idle_timeout);
-        self.key("connections", upstream.connections);
-        self.key("pending", upstream.pending);
-        let forms = upstream.identity.iter();
-        self.list("identity", forms.map(|form| quote(form.as_str())));
     }
 
     /// The tables there is one of.

@@ -1,4 +1,7 @@
 //! `[upstream.NAME]`: where requests go.
+mod balance;
+mod endpoint;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -6,17 +9,26 @@ use serde::Deserialize;
 
 use crate::Located;
 use crate::check::{Check, Span};
-use crate::host::parse_host;
 use crate::schema::one_or_many;
-use crate::value::{DurationText, Number, quoted};
+use crate::value::{DurationText, Number};
+
+use self::balance::RawBalance;
+pub use self::balance::{Balance, HashOn};
+pub use self::endpoint::Endpoint;
+use self::endpoint::RawEndpoint;
+pub(crate) use self::endpoint::{endpoint, host_and_port};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// NAME of the table; for an inline `upstream = "http://..."` the URL itself.
     pub name: String,
-    /// Never empty; used in turn.
+    /// Never empty.
     pub endpoints: Vec<Located<Endpoint>>,
+    /// How they share the requests. Default in turn.
+    pub balance: Balance,
+    /// Cookie that keeps a client at its endpoint. Default none.
+    pub sticky: Option<String>,
     /// Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
     /// TCP connect. Default 3 s.
@@ -33,15 +45,6 @@ pub struct Upstream {
     pub pending: usize,
     /// In which forms it is told who the client is. Default `X-Forwarded-Client-Cert` alone.
     pub identity: Vec<Located<IdentityForm>>,
-}
-
-/// Host and port of an upstream; names are resolved when connecting.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// DNS name or IP literal (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
 }
 
 /// What is spoken to an upstream.
@@ -85,12 +88,19 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT`, used in turn. One of `endpoints` and `endpoint` is
-    /// required.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    endpoints: Option<Vec<Located<String>>>,
+    /// Addresses of the service, `http://HOST:PORT`, or tables with `url` and `weight`. One of `endpoints` and
+    /// `endpoint` is required.
+    #[schemars(schema_with = "one_or_many::<RawEndpoint>")]
+    endpoints: Option<Vec<Located<RawEndpoint>>>,
     /// The address of the service, when there is only one.
     endpoint: Option<Located<String>>,
+    /// How the endpoints share the requests: `round-robin`, `least-request`, `p2c` or `hash`.
+    balance: Option<Located<RawBalance>>,
+    /// With `hash`: what it is that the same endpoint serves, `identity`, `header:NAME` or `cookie:NAME`.
+    /// Required there.
+    hash: Option<Located<String>>,
+    /// Name of a cookie by which the gateway sends a client to the same endpoint again. Default: none.
+    sticky: Option<Located<String>>,
     /// What is spoken to the service: `http1`, or `h2` (HTTP/2 with prior knowledge, for gRPC).
     protocol: Option<Located<UpstreamProtocol>>,
     /// How long connecting may take.
@@ -118,6 +128,8 @@ impl Upstream {
         Upstream {
             name,
             endpoints,
+            balance: Balance::RoundRobin,
+            sticky: None,
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(60),
@@ -171,33 +183,14 @@ impl RawUpstream {
                 "an upstream name has only letters, digits, `-`, `_` and `.`",
             );
         }
-        let lost = ["endpoints", "endpoint"]
-            .iter()
-            .any(|key| check.lost_key(table, key));
-        if let (Some(_), Some(one)) = (&self.endpoints, &self.endpoint) {
-            check.error(&one.span, "give `endpoint` or `endpoints`, not both");
-        }
-        let texts: Vec<_> = self
-            .endpoints
-            .into_iter()
-            .flatten()
-            .chain(self.endpoint)
-            .collect();
-        if texts.is_empty() && !lost {
-            check
-                .error(table, "`endpoints` is missing")
-                .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
-        }
-        let endpoints: Vec<_> = texts
-            .iter()
-            .filter_map(|text| endpoint(check, text))
-            .collect();
-        check.distinct(&endpoints, "this endpoint");
+        let endpoints = endpoints(check, table, self.endpoints, self.endpoint);
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
         let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
         Upstream {
+            balance: balance::balance(check, self.balance, self.hash),
+            sticky: balance::sticky(check, self.sticky),
             protocol: self
                 .protocol
                 .map_or(default.protocol, |protocol| protocol.value),
@@ -217,67 +210,35 @@ impl RawUpstream {
     }
 }
 
-/// Reads `http://HOST:PORT`.
-pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<Endpoint>> {
-    let rest = match text.value.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            check
-                .error(&text.span, "TLS to upstreams is not supported yet")
-                .help("write `http://` and keep the path to the service on a network you trust");
-            return None;
-        }
-        _ => {
-            let message = format!("{} is no endpoint", quoted(&text.value));
-            check
-                .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\"");
-            return None;
-        }
-    };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#', '@']) {
-        check
-            .error(&text.span, "an endpoint has no path, query or user")
-            .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
-        return None;
-    }
-    let endpoint = host_and_port(check, &text.span, authority, 80)?;
-    Some(text.with(endpoint))
-}
-
-/// Reads `HOST` or `HOST:PORT`.
-pub(crate) fn host_and_port(
+/// The addresses of an upstream, from whichever key they stand in.
+fn endpoints(
     check: &mut Check<'_>,
-    span: &Span,
-    authority: &str,
-    usual_port: u16,
-) -> Option<Endpoint> {
-    // An IPv6 literal has colons of its own, so the port begins behind the bracket.
-    let port_at = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match authority[port_at..].rfind(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(port_at + colon);
-            let digits = port[1..].bytes().all(|byte| byte.is_ascii_digit());
-            (
-                host,
-                port[1..]
-                    .parse::<u16>()
-                    .ok()
-                    .filter(|port| digits && *port != 0),
-            )
-        }
-        None => (authority, Some(usual_port)),
-    };
-    let Some(port) = port else {
-        check.error(span, "a port is a number from 1 to 65535");
-        return None;
-    };
-    match parse_host(host) {
-        Ok(host) => Some(Endpoint { host, port }),
-        Err(problem) => {
-            check.error(span, format!("{} is no host: {problem}", quoted(host)));
-            None
-        }
+    table: &Span,
+    many: Option<Vec<Located<RawEndpoint>>>,
+    one: Option<Located<String>>,
+) -> Vec<Located<Endpoint>> {
+    let lost = ["endpoints", "endpoint"]
+        .iter()
+        .any(|key| check.lost_key(table, key));
+    if let (Some(_), Some(one)) = (&many, &one) {
+        check.error(&one.span, "give `endpoint` or `endpoints`, not both");
     }
+    let one = one.map(|text| text.with(RawEndpoint::Address(text.value.clone())));
+    let written: Vec<_> = many.into_iter().flatten().chain(one).collect();
+    if written.is_empty() && !lost {
+        check
+            .error(table, "`endpoints` is missing")
+            .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
+    }
+    let read = written
+        .into_iter()
+        .filter_map(|raw| raw.value.check(check, &raw.span));
+    let endpoints: Vec<_> = read.collect();
+    // Twice the same is one with twice the weight.
+    let addresses: Vec<_> = endpoints
+        .iter()
+        .map(|it| it.with((it.host.clone(), it.port)))
+        .collect();
+    check.distinct(&addresses, "this endpoint");
+    endpoints
 }

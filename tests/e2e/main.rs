@@ -71,5 +71,6 @@ mod http3_refusals;
 mod http3_streams;
 mod lasting_connections;
 mod operations;
+mod upstream_balance;
 mod upstreams;
 mod websocket;

@@ -140,6 +140,44 @@ fn endpoints_are_plain_http_addresses() {
 }
 
 #[test]
+fn weights_and_ways_to_balance_mean_something() {
+    let one = "endpoints = [\"http://127.0.0.1:8080\"]";
+    let line = |line: &str, error: &str| refused(one, &format!("{one}\n{line}"), error);
+    line(
+        "balance = \"hash\"",
+        "24:11 `balance = \"hash\"` needs `hash`",
+    );
+    line(
+        "hash = \"identity\"",
+        "24:8 `hash` does nothing without `balance = \"hash\"`",
+    );
+    for nothing in ["", "header:", "cookie:a b", "identity:x", "header"] {
+        line(
+            &format!("balance = \"hash\"\nhash = \"{nothing}\""),
+            &format!("25:8 `{nothing}` is nothing to hash"),
+        );
+    }
+    line("balance = \"fair\"", "24:11 unknown value `fair`");
+    line("sticky = \"a;b\"", "24:10 `a;b` is no name for a cookie");
+    let endpoint = |endpoint: &str, error: &str| {
+        refused("\"http://127.0.0.1:8080\"", endpoint, error);
+    };
+    endpoint("{ weight = 2 }", "23:14 `url` is missing");
+    endpoint(
+        "{ url = \"http://a\", weight = 0 }",
+        "23:43 must be between 1 and 1000",
+    );
+    endpoint(
+        "{ url = \"http://a\", share = 1 }",
+        "23:34 unknown key `share`",
+    );
+    endpoint(
+        "\"http://a\", { url = \"http://a:80\", weight = 2 }",
+        "23:34 this endpoint is listed twice",
+    );
+}
+
+#[test]
 fn roles_and_rules_mean_somebody() {
     refused(
         "dns = [\"*.clients.example.com\"]\n",

@@ -117,6 +117,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "ticket keys come from one of `hsm`, `file` and `redis`, not from several",
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
+        "`hash` does nothing without `balance = \"hash\"`",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -339,7 +340,15 @@ xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = [
 jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
 [upstream.signed]
 endpoint = "http://s"
+sticky = "here"
 identity = ["jwt", "client-cert", "client-cert-chain"]
+[upstream.many]
+endpoints = [{ url = "http://[::1]:8", weight = 1000 }, { url = "http://b" }, "http://c:9"]
+balance = "hash"
+hash = "header:X-Tenant"
+[upstream.drawn]
+endpoint = "http://s"
+balance = "p2c"
 [limits]
 body = "10MB"
 [admin]

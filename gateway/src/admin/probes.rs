@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::text::{gauge, label};
-use super::{hsm, tickets, trust};
+use super::{hsm, tickets, trust, upstreams};
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -212,6 +212,7 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         unix_seconds(),
     )?;
     tickets::encode(out, &snapshot.resumption)?;
+    upstreams::encode(out, &snapshot.targets)?;
     hsm::encode(out, &snapshot.tokens)
 }
 

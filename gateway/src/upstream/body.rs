@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::error::UpstreamError;
 use super::http1::Http1Body;
 use super::http2::Upload;
-use super::pool::Place;
+use super::target::Place;
 use crate::patience::Wait;
 use crate::reason::Reason;
 

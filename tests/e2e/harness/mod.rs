@@ -3,6 +3,7 @@
 //! `Gateway::builder()` starts the process, `Client` speaks TLS and HTTP to it, `RawTls` sends it bytes no
 //! client would, `tools` asks curl and openssl, `Web` and `Responder` tell who is revoked. Nothing here waits longer than [`DEADLINE`].
 
+mod backend;
 mod client;
 mod connection;
 mod desk;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) use backend::{Backend, Mood};
 pub(crate) use client::{Client, Refused};
 pub(crate) use connection::{Connection, Response};
 pub(crate) use desk::{Desk, text};
