@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 17] = [
     &["reason"],
     &[
-        "identity", "path", "drain", "limit", "patience", "turns", "http1",
+        "identity", "path", "drain", "limit", "patience", "turns", "http1", "balance",
     ],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws", "fleet"],
@@ -33,13 +33,14 @@ const FLOORS: [&[&str]; 17] = [
 ];
 
 /// Rooms that are plain functions (ARCHITECTURE, invariant 4), and what they must not name.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 8] = [
     "policy",
     "route",
     "identity",
     "identity_fields",
     "path",
     "http1",
+    "balance",
     "explain",
 ];
 const NOT_PLAIN: [&str; 6] = [

@@ -209,10 +209,7 @@ fn software_key(
     if policy > KeyPolicy::Any {
         let policy = policy.as_str();
         check
-            .error(
-                &path.span,
-                "this `key_policy` refuses software keys",
-            )
+            .error(&path.span, "this `key_policy` refuses software keys")
             .help(format!(
                 "`{policy}` asks for a key in a token: use `pkcs11:...`, or `any`"
             ));

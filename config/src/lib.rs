@@ -81,7 +81,7 @@ pub use span::Located;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
+pub use upstream::{Balance, Endpoint, HashOn, IdentityForm, Scheme, Upstream, UpstreamProtocol};
 pub use upstream_tls::UpstreamTls;
 pub use value::did_you_mean;
 

@@ -69,8 +69,8 @@ impl Upstreams {
         if !text.value.contains("://") {
             return self.names.index(check, text);
         }
-        let (scheme, endpoint) = endpoint(check, text)?;
-        if scheme == Scheme::Https {
+        let endpoint = endpoint(check, text)?;
+        if endpoint.scheme == Scheme::Https {
             let message = "nothing says whom to believe at this address";
             check.error(&text.span, message).help(
                 "add an `[upstream.NAME]` with this endpoint and `tls = { trust = \"...\" }`, and write its name here",

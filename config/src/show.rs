@@ -14,9 +14,7 @@ use std::path::Path;
 
 use self::page::{Page, quote};
 use crate::value::size_text;
-use crate::{
-    Config, Listener, ListenerKind, LogTarget, RoleRef, Site,
-};
+use crate::{Config, Listener, ListenerKind, LogTarget, RoleRef, Site};
 
 impl Config {
     /// The configuration as one TOML file, defaults and inherited values included, paths absolute.
@@ -113,12 +111,10 @@ impl Page {
             site.tls.groups.iter().map(|group| quote(group.as_str())),
         );
         self.resumption(&site.resumption, config);
-        site.certificates
-            .iter()
-            .for_each(|certificate| {
-                self.item("site.certificate");
-                self.certificate(certificate, config);
-            });
+        site.certificates.iter().for_each(|certificate| {
+            self.item("site.certificate");
+            self.certificate(certificate, config);
+        });
         for route in &site.routes {
             self.item("site.route");
             self.key(

@@ -1,23 +1,35 @@
 //! `[upstream.NAME]`: where requests go.
+mod balance;
+mod endpoint;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::check::{Check, Span};
-use crate::host::parse_host;
 use crate::schema::one_or_many;
 use crate::upstream_tls::{Believed, RawUpstreamTls};
-use crate::value::{DurationText, Number, quoted};
+use crate::value::{DurationText, Number};
 use crate::{Located, UpstreamTls};
+
+use self::balance::RawBalance;
+pub use self::balance::{Balance, HashOn};
+use self::endpoint::RawEndpoint;
+pub use self::endpoint::{Endpoint, Scheme};
+pub(crate) use self::endpoint::{endpoint, host_and_port};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// NAME of the table; for an inline `upstream = "http://..."` the URL itself.
     pub name: String,
-    /// Never empty; used in turn.
+    /// Never empty.
     pub endpoints: Vec<Located<Endpoint>>,
+    /// How they share the requests. Default in turn.
+    pub balance: Balance,
+    /// Cookie that keeps a client at its endpoint. Default none.
+    pub sticky: Option<String>,
     /// Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
     /// TLS to the endpoints; `None` for plain TCP.
@@ -36,15 +48,6 @@ pub struct Upstream {
     pub pending: usize,
     /// In which forms it is told who the client is. Default `X-Forwarded-Client-Cert` alone.
     pub identity: Vec<Located<IdentityForm>>,
-}
-
-/// Host and port of an upstream; names are resolved when connecting.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// DNS name or IP literal (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
 }
 
 /// What is spoken to an upstream.
@@ -88,12 +91,19 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT` or `https://HOST:PORT`, used in turn. One of `endpoints` and
-    /// `endpoint` is required.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    endpoints: Option<Vec<Located<String>>>,
+    /// Addresses of the service, `http://HOST:PORT` or `https://HOST:PORT`, or tables with `url` and `weight`. One
+    /// of `endpoints` and `endpoint` is required.
+    #[schemars(schema_with = "one_or_many::<RawEndpoint>")]
+    endpoints: Option<Vec<Located<RawEndpoint>>>,
     /// The address of the service, when there is only one.
     endpoint: Option<Located<String>>,
+    /// How the endpoints share the requests: `round-robin`, `least-request`, `p2c` or `hash`.
+    balance: Option<Located<RawBalance>>,
+    /// With `hash`: what it is that the same endpoint serves, `identity`, `header:NAME` or `cookie:NAME`.
+    /// Required there.
+    hash: Option<Located<String>>,
+    /// Name of a cookie by which the gateway sends a client to the same endpoint again. Default: none.
+    sticky: Option<Located<String>>,
     /// What is spoken to the service: `http1`, or `h2` (HTTP/2, for gRPC).
     protocol: Option<Located<UpstreamProtocol>>,
     /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them.
@@ -123,6 +133,8 @@ impl Upstream {
         Upstream {
             name,
             endpoints,
+            balance: Balance::RoundRobin,
+            sticky: None,
             protocol: UpstreamProtocol::Http1,
             tls: None,
             connect_timeout: Duration::from_secs(3),
@@ -177,39 +189,19 @@ impl RawUpstream {
                 "an upstream name has only letters, digits, `-`, `_` and `.`",
             );
         }
-        let lost = ["endpoints", "endpoint"]
-            .iter()
-            .any(|key| check.lost_key(table, key));
-        if let (Some(_), Some(one)) = (&self.endpoints, &self.endpoint) {
-            check.error(&one.span, "give `endpoint` or `endpoints`, not both");
-        }
-        let texts: Vec<_> = self
-            .endpoints
-            .into_iter()
-            .flatten()
-            .chain(self.endpoint)
-            .collect();
-        if texts.is_empty() && !lost {
-            check
-                .error(table, "`endpoints` is missing")
-                .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
-        }
-        let read: Vec<_> = texts
-            .iter()
-            .filter_map(|text| endpoint(check, text))
-            .collect();
+        let endpoints = endpoints(check, table, self.endpoints, self.endpoint);
         let tls = self.tls.map(|raw| {
             let (span, raw) = (raw.span, raw.value);
-            (span.clone(), raw.check(check, &span, around))
+            raw.check(check, &span, around)
         });
-        let tls = agreed(check, tls, &read);
-        let endpoints: Vec<_> = read.into_iter().map(|(_, endpoint)| endpoint).collect();
-        check.distinct(&endpoints, "this endpoint");
+        let tls = agreed(check, tls, &endpoints);
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
         let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
         Upstream {
+            balance: balance::balance(check, self.balance, self.hash),
+            sticky: balance::sticky(check, self.sticky),
             protocol: self
                 .protocol
                 .map_or(default.protocol, |protocol| protocol.value),
@@ -233,96 +225,59 @@ impl RawUpstream {
 /// `tls` where the endpoints are `https://`, and nowhere else.
 fn agreed(
     check: &mut Check<'_>,
-    tls: Option<(Span, UpstreamTls)>,
-    endpoints: &[(Scheme, Located<Endpoint>)],
+    tls: Option<UpstreamTls>,
+    endpoints: &[Located<Endpoint>],
 ) -> Option<Box<UpstreamTls>> {
-    let wanted = if tls.is_some() {
-        Scheme::Https
-    } else {
-        Scheme::Http
+    let wanted = match tls {
+        Some(_) => Scheme::Https,
+        None => Scheme::Http,
     };
-    let Some((_, odd)) = endpoints.iter().find(|(scheme, _)| *scheme != wanted) else {
-        return tls.map(|(_, tls)| Box::new(tls));
-    };
-    match wanted {
-        Scheme::Http => check
-            .error(&odd.span, "this endpoint speaks TLS, and nothing says whom to believe there")
-            .help("add `tls = { trust = \"NAME\" }`, with a `[trust.NAME]` or a PEM file of CA certificates"),
-        Scheme::Https => check
-            .error(&odd.span, "this endpoint is without TLS, but the upstream has `tls`")
-            .help("write `https://` before every endpoint, or take `tls` away"),
-    };
-    None
+    let odd = endpoints.iter().find(|endpoint| endpoint.scheme != wanted);
+    if let Some(odd) = odd {
+        match wanted {
+            Scheme::Http => check
+                .error(
+                    &odd.span,
+                    "this endpoint speaks TLS, and nothing says whom to believe there",
+                )
+                .help("add `tls = { trust = \"NAME\" }`, with a `[trust.NAME]` or a PEM file of CA certificates"),
+            Scheme::Https => check
+                .error(&odd.span, "this endpoint is without TLS, but the upstream has `tls`")
+                .help("write `https://` before every endpoint, or take `tls` away"),
+        };
+    }
+    tls.map(Box::new)
 }
 
-/// How an endpoint is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    /// `http://`.
-    Http,
-    /// `https://`.
-    Https,
-}
-
-/// Reads `http://HOST:PORT` or `https://HOST:PORT`.
-pub(crate) fn endpoint(
+/// The addresses of an upstream, from whichever key they stand in.
+fn endpoints(
     check: &mut Check<'_>,
-    text: &Located<String>,
-) -> Option<(Scheme, Located<Endpoint>)> {
-    let (scheme, usual_port, rest) = match text.value.split_once("://") {
-        Some(("http", rest)) => (Scheme::Http, 80, rest),
-        Some(("https", rest)) => (Scheme::Https, 443, rest),
-        _ => {
-            let message = format!("{} is no endpoint", quoted(&text.value));
-            check
-                .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\" or \"https://HOST:PORT\"");
-            return None;
-        }
-    };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#', '@']) {
+    table: &Span,
+    many: Option<Vec<Located<RawEndpoint>>>,
+    one: Option<Located<String>>,
+) -> Vec<Located<Endpoint>> {
+    let lost = ["endpoints", "endpoint"]
+        .iter()
+        .any(|key| check.lost_key(table, key));
+    if let (Some(_), Some(one)) = (&many, &one) {
+        check.error(&one.span, "give `endpoint` or `endpoints`, not both");
+    }
+    let one = one.map(|text| text.with(RawEndpoint::Address(text.value.clone())));
+    let written: Vec<_> = many.into_iter().flatten().chain(one).collect();
+    if written.is_empty() && !lost {
         check
-            .error(&text.span, "an endpoint has no path, query or user")
-            .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
-        return None;
+            .error(table, "`endpoints` is missing")
+            .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
     }
-    let endpoint = host_and_port(check, &text.span, authority, usual_port)?;
-    Some((scheme, text.with(endpoint)))
-}
-
-/// Reads `HOST` or `HOST:PORT`.
-pub(crate) fn host_and_port(
-    check: &mut Check<'_>,
-    span: &Span,
-    authority: &str,
-    usual_port: u16,
-) -> Option<Endpoint> {
-    // An IPv6 literal has colons of its own, so the port begins behind the bracket.
-    let port_at = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match authority[port_at..].rfind(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(port_at + colon);
-            let digits = port[1..].bytes().all(|byte| byte.is_ascii_digit());
-            (
-                host,
-                port[1..]
-                    .parse::<u16>()
-                    .ok()
-                    .filter(|port| digits && *port != 0),
-            )
-        }
-        None => (authority, Some(usual_port)),
-    };
-    let Some(port) = port else {
-        check.error(span, "a port is a number from 1 to 65535");
-        return None;
-    };
-    match parse_host(host) {
-        Ok(host) => Some(Endpoint { host, port }),
-        Err(problem) => {
-            check.error(span, format!("{} is no host: {problem}", quoted(host)));
-            None
-        }
-    }
+    let read = written
+        .into_iter()
+        .filter_map(|raw| raw.value.check(check, &raw.span));
+    let endpoints: Vec<_> = read.collect();
+    // Twice the same is one with twice the weight.
+    let addresses: Vec<_> = endpoints
+        .iter()
+        .map(|it| it.with((it.host.clone(), it.port)))
+        .collect();
+    check.distinct(&addresses, "this endpoint");
+    endpoints
 }

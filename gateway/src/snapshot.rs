@@ -14,7 +14,9 @@ use portcullis_config::{Certificate, Config, Forwarding, IdentityJwt, Limits, Si
 pub use self::names::{NameTable, normalize_host};
 pub use self::resumption::Resumption;
 pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
-use crate::certificates::{CertificateError, ProvenCertificate, Tokens, load_certificate, load_key};
+use crate::certificates::{
+    CertificateError, ProvenCertificate, Tokens, load_certificate, load_key,
+};
 use crate::fleet::Stores;
 use crate::jws::JwsSigner;
 use crate::tls::{Resources, Resuming, SiteTls};

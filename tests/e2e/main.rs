@@ -71,5 +71,7 @@ mod http3_refusals;
 mod http3_streams;
 mod lasting_connections;
 mod operations;
+mod upstream_balance;
+mod upstream_tls;
 mod upstreams;
 mod websocket;

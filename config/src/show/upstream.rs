@@ -1,20 +1,22 @@
-//! Services behind the gateway, as TOML.
+//! Upstreams as TOML.
 
 use super::page::{Page, quote};
-use crate::{Config, Endpoint, Upstream, UpstreamProtocol, UpstreamTls};
+use crate::{Balance, Config, Endpoint, Scheme, Upstream, UpstreamProtocol, UpstreamTls};
 
 impl Page {
     pub(super) fn upstream(&mut self, upstream: &Upstream, config: &Config) {
         self.table(&format!("upstream.{}", quote(&upstream.name)));
-        let scheme = if upstream.tls.is_some() { "https" } else { "http" };
-        let url = |Endpoint { host, port }: &Endpoint| match host.contains(':') {
-            true => quote(format!("{scheme}://[{host}]:{port}")),
-            false => quote(format!("{scheme}://{host}:{port}")),
-        };
         self.list(
             "endpoints",
-            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
+            upstream.endpoints.iter().map(|it| endpoint(it)),
         );
+        self.key("balance", quote(upstream.balance.as_str()));
+        if let Balance::Hash(on) = &upstream.balance {
+            self.key("hash", quote(on.text()));
+        }
+        if let Some(cookie) = &upstream.sticky {
+            self.key("sticky", quote(cookie));
+        }
         self.key(
             "protocol",
             quote(match upstream.protocol {
@@ -45,10 +47,26 @@ impl Page {
         if !tls.spiffe_ids.is_empty() {
             self.list("spiffe_ids", tls.spiffe_ids.iter().map(quote));
         }
+        self.key("key_policy", quote(tls.key_policy.as_str()));
         if let Some(certificate) = &tls.certificate {
-            self.key("key_policy", quote(tls.key_policy.as_str()));
             self.table(&format!("{table}.certificate"));
             self.certificate(certificate, config);
         }
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    let scheme = match endpoint.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let (host, port) = (&endpoint.host, endpoint.port);
+    let url = match host.contains(':') {
+        true => quote(format!("{scheme}://[{host}]:{port}")),
+        false => quote(format!("{scheme}://{host}:{port}")),
+    };
+    match endpoint.weight {
+        1 => url,
+        weight => format!("{{ url = {url}, weight = {weight} }}"),
     }
 }

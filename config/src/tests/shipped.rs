@@ -117,6 +117,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "ticket keys come from one of `hsm`, `file` and `redis`, not from several",
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
+        "`hash` does nothing without `balance = \"hash\"`",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -182,7 +183,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 27] = [
+const TABLES: [(&str, &str); 28] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -224,6 +225,10 @@ const TABLES: [(&str, &str); 27] = [
     (
         "`[upstream.NAME]`",
         "/properties/upstream/additionalProperties",
+    ),
+    (
+        "`[upstream.NAME.tls]`",
+        "/properties/upstream/additionalProperties/properties/tls",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
     (
@@ -339,7 +344,15 @@ xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = [
 jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
 [upstream.signed]
 endpoint = "http://s"
+sticky = "here"
 identity = ["jwt", "client-cert", "client-cert-chain"]
+[upstream.many]
+endpoints = [{ url = "http://[::1]:8", weight = 1000 }, { url = "http://b" }, "http://c:9"]
+balance = "hash"
+hash = "header:X-Tenant"
+[upstream.drawn]
+endpoint = "http://s"
+balance = "p2c"
 [limits]
 body = "10MB"
 [admin]

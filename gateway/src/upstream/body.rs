@@ -9,10 +9,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::error::UpstreamError;
-use super::stream::Stream;
 use super::http1::Http1Body;
 use super::http2::Upload;
-use super::pool::Place;
+use super::stream::Stream;
+use super::target::Place;
 use crate::patience::Wait;
 use crate::reason::Reason;
 

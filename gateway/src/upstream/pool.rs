@@ -1,9 +1,9 @@
 //! A worker's pools, one for each upstream.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Request;
@@ -11,95 +11,19 @@ use http::request::Parts;
 use http::response;
 use portcullis_config::{Upstream, UpstreamProtocol};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::body::{RequestBody, ResponseBody};
-use super::connect::connect;
 use super::error::UpstreamError;
 use super::http1::{self, Connection, Outcome};
-use super::http2::Multiplexed;
-use super::stream::Stream;
-use super::tls::{ClientTls, Trusted};
+use super::http2::send_over;
+use super::search::Search;
+use super::slot::Slot;
+use super::target::{Place, Target};
+use super::tls::ClientTls;
+use crate::balance::{Ask, Chooser, hash};
 use crate::http1::HeadLimits;
 use crate::policy::Permit;
-
-/// An upstream as all workers see it: its settings and the bound on its requests in progress.
-#[derive(Debug)]
-pub struct Target {
-    /// What the operator wrote.
-    pub settings: Upstream,
-    /// The name, for records.
-    pub name: Arc<str>,
-    /// How it is spoken to over TLS; `None` for plain TCP.
-    pub tls: Option<ArcSwap<ClientTls>>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
-
-/// One request in progress at an upstream; given back on drop.
-#[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit);
-
-impl Target {
-    /// Makes the target of an upstream, or keeps the old one if its settings are the same. What is believed of it
-    /// may have changed even so: files were read again.
-    pub fn reuse(settings: &Upstream, tls: Option<ClientTls>, old: &[Arc<Self>]) -> Arc<Self> {
-        match old.iter().find(|target| target.settings == *settings) {
-            Some(target) => {
-                if let (Some(open), Some(new)) = (&target.tls, tls)
-                    && !new.is_like(&open.load())
-                {
-                    open.store(Arc::new(new));
-                }
-                Arc::clone(target)
-            }
-            None => Arc::new(Self {
-                settings: settings.clone(),
-                name: settings.name.as_str().into(),
-                tls: tls.map(ArcSwap::from_pointee),
-                places: Arc::new(Semaphore::new(
-                    settings.connections.min(Semaphore::MAX_PERMITS),
-                )),
-                waiting: AtomicUsize::new(0),
-            }),
-        }
-    }
-
-    /// [`ClientTls::epoch`], if that counts here.
-    pub(super) fn epoch(&self) -> u64 {
-        self.tls.as_ref().map_or(0, |tls| tls.load().epoch())
-    }
-
-    async fn place(self: &Arc<Self>) -> Result<Place, UpstreamError> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place(permit));
-        }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.settings.pending {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(UpstreamError::Busy);
-        }
-        let _waiting = Waiting(self);
-        match timeout(
-            self.settings.connect_timeout,
-            Arc::clone(&self.places).acquire_owned(),
-        )
-        .await
-        {
-            Ok(Ok(permit)) => Ok(Place(permit)),
-            Ok(Err(_)) | Err(_) => Err(UpstreamError::Busy),
-        }
-    }
-}
-
-/// Counts a waiting request, also when its client goes away meanwhile.
-struct Waiting<'a>(&'a Target);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// What a worker counts about upstreams.
 #[derive(Debug, Clone)]
@@ -122,9 +46,10 @@ pub struct Upstreams {
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
-    idle: RefCell<Vec<(Connection, Instant)>>,
-    multiplexed: Multiplexed,
-    turn: Cell<usize>,
+    slots: Vec<Rc<Slot>>,
+    chooser: Chooser,
+    /// Where its clock begins.
+    begun: Instant,
 }
 
 impl Upstreams {
@@ -156,9 +81,8 @@ impl Upstreams {
         let now = Instant::now();
         for pool in self.pools.borrow().iter() {
             let limit = pool.target.settings.idle_timeout;
-            pool.idle
-                .borrow_mut()
-                .retain(|(connection, since)| now - *since < limit && connection.is_quiet());
+            let slots = pool.slots.iter();
+            slots.for_each(|slot| slot.close_idle(now, limit));
         }
     }
 
@@ -167,20 +91,18 @@ impl Upstreams {
         &self,
         _permit: Permit,
         target: &Arc<Target>,
-        parts: Parts,
-        body: RequestBody,
+        ask: Ask,
+        (parts, body): (Parts, RequestBody),
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
         // Before the wait for a place: a reload meanwhile closes the pool of a target that is gone, and
         // nothing may open it again.
         let pool = self.pool(target);
         let place = target.place().await?;
         match target.settings.protocol {
-            UpstreamProtocol::Http1 => self.send_http1(&pool, parts, body, place).await,
+            UpstreamProtocol::Http1 => self.send_http1(&pool, ask, (parts, body), place).await,
             UpstreamProtocol::Http2 => {
                 let request = Request::from_parts(parts, body);
-                pool.multiplexed
-                    .send(&pool, &self.counters, request, place)
-                    .await
+                self.send_http2(&pool, ask, request, place).await
             }
         }
     }
@@ -190,111 +112,153 @@ impl Upstreams {
         if let Some(pool) = pools.iter().find(|pool| Arc::ptr_eq(&pool.target, target)) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool {
-            target: Arc::clone(target),
-            idle: RefCell::default(),
-            multiplexed: Multiplexed::default(),
-            turn: Cell::new(0),
-        });
+        let pool = Rc::new(Pool::new(target));
         pools.push(Rc::clone(&pool));
         pool
     }
 
     async fn send_http1(
         &self,
-        pool: &Rc<Pool>,
-        parts: Parts,
-        mut body: RequestBody,
-        place: Place,
+        pool: &Pool,
+        ask: Ask,
+        (parts, mut body): (Parts, RequestBody),
+        mut place: Place,
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let limits = self.head_limits.get();
         let mut exchange = http1::Exchange {
             parts,
-            limits,
-            settings: &pool.target.settings,
+            limits: self.head_limits.get(),
+            settings: pool.settings(),
         };
-        if let Some(connection) = pool.take_idle() {
+        let mut search = Search::new(pool, ask);
+        let mut pooled = Pooled::Welcome;
+        loop {
+            let slot = search.next()?;
+            let idle = match pooled {
+                Pooled::Welcome => {
+                    slot.take_idle(pool.settings().idle_timeout, pool.target.epoch())
+                }
+                Pooled::Doubtful => None,
+            };
+            let connection = match idle {
+                Some(connection) => connection,
+                None => match Box::pin(search.connect(&slot, &self.counters)).await {
+                    Some(opened) => Connection::new(opened),
+                    None => continue,
+                },
+            };
+            let begun = pool.begin(&slot, &mut place);
             match exchange.run(connection, body).await {
-                Outcome::Answered(head, answer) => {
-                    return Ok(answer.into_response(*head, pool, place));
+                Outcome::Answered(mut head, answer) => {
+                    pool.answered(&slot, begun);
+                    search.mark(&slot, &mut head.parts);
+                    return Ok(answer.into_response(*head, &slot, place));
                 }
                 Outcome::Failed(error) => return Err(error),
-                // Closed by the upstream while it was idle, before it read the request: nothing was lost.
+                // Closed by the upstream while it was idle, before it read the request: nothing was lost. A fresh
+                // connection never is.
                 Outcome::Stale(unsent) => {
                     self.counters.retries.inc();
+                    pooled = Pooled::Doubtful;
                     body = unsent;
                 }
             }
         }
-        let connection = Connection::new(pool.connect(&self.counters).await?);
-        match exchange.run(connection, body).await {
-            Outcome::Answered(head, answer) => Ok(answer.into_response(*head, pool, place)),
-            Outcome::Failed(error) => Err(error),
-            Outcome::Stale(_) => Err(UpstreamError::Closed(
-                std::io::ErrorKind::UnexpectedEof.into(),
-            )),
+    }
+
+    async fn send_http2(
+        &self,
+        pool: &Pool,
+        ask: Ask,
+        request: Request<RequestBody>,
+        mut place: Place,
+    ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
+        let mut search = Search::new(pool, ask);
+        loop {
+            let slot = search.next()?;
+            let sender = slot.multiplexed.sender(&slot, &mut search, &self.counters);
+            let Some(sender) = sender.await else { continue };
+            let begun = pool.begin(&slot, &mut place);
+            let (mut head, body) = send_over(sender, pool.settings(), request, place).await?;
+            pool.answered(&slot, begun);
+            search.mark(&slot, &mut head);
+            return Ok((head, body));
         }
     }
 }
 
-impl Pool {
-    /// Connects to the next endpoint in turn.
-    pub(super) async fn connect(
-        &self,
-        counters: &UpstreamCounters,
-    ) -> Result<(Stream, Trusted), UpstreamError> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let tls = self.target.tls.as_ref().map(ArcSwap::load_full);
-        let opened = connect(&self.target.settings, tls.as_deref(), turn).await?;
-        counters.connections.inc();
-        Ok(opened)
-    }
+/// What is thought of connections that were used before.
+#[derive(Debug, Clone, Copy)]
+enum Pooled {
+    /// They are used again.
+    Welcome,
+    /// One of them turned out to be closed: a fresh one, now.
+    Doubtful,
+}
 
-    pub(super) fn epoch(&self) -> u64 {
-        self.target.epoch()
+impl Pool {
+    fn new(target: &Arc<Target>) -> Self {
+        let room = Rc::new(Cell::new(target.settings.connections));
+        let slots = target.endpoints.iter();
+        let slots: Vec<_> = slots.map(|endpoint| Slot::new(endpoint, &room)).collect();
+        // Workers draw differently; where this one's memory lies is as good as a coin.
+        let seed = hash(&(Rc::as_ptr(&room) as usize).to_be_bytes());
+        Self {
+            chooser: Chooser::new(&target.settings.balance, seed),
+            target: Arc::clone(target),
+            slots,
+            begun: Instant::now(),
+        }
     }
 
     pub(super) fn settings(&self) -> &Upstream {
         &self.target.settings
     }
 
-    /// The connection used last that is still quiet: the warmest, and the others may time out.
-    fn take_idle(&self) -> Option<Connection> {
-        let (mut idle, epoch) = (self.idle.borrow_mut(), self.epoch());
-        while let Some((connection, since)) = idle.pop() {
-            if since.elapsed() < self.target.settings.idle_timeout
-                && connection.is_trusted(epoch)
-                && connection.is_quiet()
-            {
-                return Some(connection);
-            }
+    /// How it is spoken to over TLS, now.
+    pub(super) fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.target.tls.as_ref().map(ArcSwap::load_full)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.target.epoch()
+    }
+
+    pub(super) fn slots(&self) -> &[Rc<Slot>] {
+        &self.slots
+    }
+
+    /// The endpoint for a request, but for those whose names are in `tried`.
+    pub(super) fn choose(&self, ask: &Ask, tried: &[u64]) -> Option<Rc<Slot>> {
+        if let [only] = self.slots() {
+            return tried.is_empty().then(|| Rc::clone(only));
         }
-        None
+        let untried = |slot: &Rc<Slot>| !tried.contains(&slot.endpoint.name);
+        let at = self.chooser.choose(&self.slots, ask, untried)?;
+        self.slots.get(at).map(Rc::clone)
     }
 
-    fn put_idle(&self, connection: Connection) {
-        // As many as there may be requests: fewer would be closed and made again with every wave. What is not used
-        // is closed after `idle_timeout`.
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.target.settings.connections {
-            idle.push((connection, Instant::now()));
+    /// The time, where somebody looks at it.
+    pub(super) fn time(&self) -> Duration {
+        match self.chooser.measures() && self.slots.len() > 1 {
+            true => self.begun.elapsed(),
+            false => Duration::ZERO,
         }
     }
-}
 
-/// The way back of a connection, if its pool still exists when the response ends.
-#[derive(Debug)]
-pub(super) struct Return(Weak<Pool>);
-
-impl Return {
-    pub(super) fn to(pool: &Rc<Pool>) -> Self {
-        Self(Rc::downgrade(pool))
+    /// A request is given to an endpoint; says when.
+    fn begin(&self, slot: &Rc<Slot>, place: &mut Place) -> Duration {
+        slot.endpoint.count_request();
+        if self.chooser.counts() && self.slots.len() > 1 {
+            place.open = Some(slot.open());
+        }
+        self.time()
     }
 
-    pub(super) fn give_back(&self, connection: Connection) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.put_idle(connection);
+    /// The head of its answer is there.
+    fn answered(&self, slot: &Slot, begun: Duration) {
+        if begun > Duration::ZERO {
+            let now = self.time();
+            slot.load.answered(now.saturating_sub(begun), now);
         }
     }
 }

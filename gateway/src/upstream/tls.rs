@@ -20,8 +20,8 @@ use rustls::{ClientConnection, HandshakeKind, SignatureScheme};
 use rustls_pki_types::{ServerName, UnixTime};
 use tokio::net::TcpStream;
 
-pub use self::stream::TlsStream;
 use self::stream::Socket;
+pub(super) use self::stream::TlsStream;
 use self::verifier::ServiceVerifier;
 use crate::certificates::ProvenCertificate;
 use crate::identity::Identity;
@@ -198,7 +198,9 @@ impl ClientTls {
                 "the service did not agree to speak HTTP/2 (ALPN)".to_owned(),
             ));
         }
-        let leaf = chain.first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let leaf = chain
+            .first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
         let identity = Identity::read(leaf).map_err(|_| rustls::CertificateError::BadEncoding)?;
         Ok(identity.not_after)
     }

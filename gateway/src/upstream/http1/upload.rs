@@ -114,7 +114,8 @@ async fn send_body(
         None => {
             line.clear();
             encode::last_chunk_with_trailers(&mut line, trailers.as_ref());
-            stream.write_all(&line, stall)
+            stream
+                .write_all(&line, stall)
                 .await
                 .map_err(|_| UploadError::Upstream)
         }

@@ -36,7 +36,8 @@ impl TlsStream {
             match tls.read_tls(&mut Socket(&tcp)) {
                 Ok(0) => return false,
                 Ok(_) => match tls.process_new_packets() {
-                    Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+                    Ok(state)
+                        if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
                     _ => return false,
                 },
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,

@@ -22,7 +22,6 @@ pub(super) struct ServiceVerifier {
 }
 
 /// Why a service's certificate is not believed.
-#[derive(Debug)]
 struct Disbelieved(Refused);
 
 impl std::fmt::Display for Disbelieved {
@@ -31,6 +30,13 @@ impl std::fmt::Display for Disbelieved {
         let code = self.0.reason.code();
         let code = code.strip_prefix("CLIENT_CERT_").unwrap_or(code);
         write!(f, "{code} ({})", self.0.detail)
+    }
+}
+
+/// What rustls writes into its own error.
+impl std::fmt::Debug for Disbelieved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 
