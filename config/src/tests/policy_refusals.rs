@@ -155,7 +155,7 @@ fn tls_to_an_upstream_says_whom_to_believe() {
     let named = |more: &str| format!("{{ trust = \"./ca.pem\", {more} }}");
     tls(
         &named("server_name = \"a b\""),
-        "24:43 `a b` is no server name",
+        "24:43 `a b` is no server name: the labels of a host name are 1 to 63 letters, digits, `-` or `_`",
     );
     for id in [
         "https://a/b",
