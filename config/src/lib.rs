@@ -81,9 +81,12 @@ pub use span::Located;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Balance, Endpoint, HashOn, IdentityForm, Scheme, Upstream, UpstreamProtocol};
+pub use upstream::{
+    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, Scheme, Upstream,
+    UpstreamProtocol,
+};
 pub use upstream_tls::UpstreamTls;
-pub use value::did_you_mean;
+pub use value::{Share, did_you_mean};
 
 /// The whole checked configuration.
 #[derive(Debug, Clone)]

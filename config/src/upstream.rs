@@ -1,6 +1,8 @@
 //! `[upstream.NAME]`: where requests go.
 mod balance;
+mod ejection;
 mod endpoint;
+mod health;
 
 use std::time::Duration;
 
@@ -15,9 +17,13 @@ use crate::{Located, UpstreamTls};
 
 use self::balance::RawBalance;
 pub use self::balance::{Balance, HashOn};
+pub use self::ejection::Ejection;
+use self::ejection::RawEjection;
 use self::endpoint::RawEndpoint;
 pub use self::endpoint::{Endpoint, Scheme};
 pub(crate) use self::endpoint::{endpoint, host_and_port};
+use self::health::RawHealth;
+pub use self::health::{Health, HealthProbe};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +36,12 @@ pub struct Upstream {
     pub balance: Balance,
     /// Cookie that keeps a client at its endpoint. Default none.
     pub sticky: Option<String>,
+    /// When one that fails is left out.
+    pub ejection: Ejection,
+    /// How they are asked whether they are well. Default not at all.
+    pub health: Option<Health>,
+    /// How long one that is back or new takes to its whole share. Default it has it at once.
+    pub slow_start: Option<Duration>,
     /// Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
     /// TLS to the endpoints; `None` for plain TCP.
@@ -104,6 +116,12 @@ pub(crate) struct RawUpstream {
     hash: Option<Located<String>>,
     /// Name of a cookie by which the gateway sends a client to the same endpoint again. Default: none.
     sticky: Option<Located<String>>,
+    /// How long an endpoint that comes back takes to its whole share; `off`: it has it at once.
+    slow_start: Option<Located<DurationText>>,
+    /// When an endpoint that fails is left out.
+    ejection: Option<Located<RawEjection>>,
+    /// How endpoints are asked whether they are well. Default: not at all.
+    health: Option<Located<RawHealth>>,
     /// What is spoken to the service: `http1`, or `h2` (HTTP/2, for gRPC).
     protocol: Option<Located<UpstreamProtocol>>,
     /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them.
@@ -129,12 +147,15 @@ const COUNT_MAX: usize = 1 << 20;
 
 impl Upstream {
     /// An upstream with all defaults.
-    pub(crate) fn new(name: String, endpoints: Vec<Located<Endpoint>>) -> Self {
+    pub fn new(name: String, endpoints: Vec<Located<Endpoint>>) -> Self {
         Upstream {
             name,
             endpoints,
             balance: Balance::RoundRobin,
             sticky: None,
+            ejection: Ejection::default(),
+            health: None,
+            slow_start: None,
             protocol: UpstreamProtocol::Http1,
             tls: None,
             connect_timeout: Duration::from_secs(3),
@@ -202,6 +223,13 @@ impl RawUpstream {
         Upstream {
             balance: balance::balance(check, self.balance, self.hash),
             sticky: balance::sticky(check, self.sticky),
+            ejection: self
+                .ejection
+                .map_or(default.ejection, |raw| raw.value.check(check)),
+            health: self
+                .health
+                .and_then(|raw| raw.value.check(check, &raw.span)),
+            slow_start: check.duration_or_off(self.slow_start, None, short.clone()),
             protocol: self
                 .protocol
                 .map_or(default.protocol, |protocol| protocol.value),

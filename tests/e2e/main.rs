@@ -72,6 +72,7 @@ mod http3_streams;
 mod lasting_connections;
 mod operations;
 mod upstream_balance;
+mod upstream_health;
 mod upstream_tls;
 mod upstreams;
 mod websocket;

@@ -1,11 +1,14 @@
 //! Upstreams as TOML.
 
 use super::page::{Page, quote};
-use crate::{Balance, Config, Endpoint, Scheme, Upstream, UpstreamProtocol, UpstreamTls};
+use crate::{
+    Balance, Config, Endpoint, Health, HealthProbe, Scheme, Upstream, UpstreamProtocol, UpstreamTls,
+};
 
 impl Page {
     pub(super) fn upstream(&mut self, upstream: &Upstream, config: &Config) {
-        self.table(&format!("upstream.{}", quote(&upstream.name)));
+        let table = format!("upstream.{}", quote(&upstream.name));
+        self.table(&table);
         self.list(
             "endpoints",
             upstream.endpoints.iter().map(|it| endpoint(it)),
@@ -17,6 +20,7 @@ impl Page {
         if let Some(cookie) = &upstream.sticky {
             self.key("sticky", quote(cookie));
         }
+        self.duration_or_off("slow_start", upstream.slow_start);
         self.key(
             "protocol",
             quote(match upstream.protocol {
@@ -32,6 +36,14 @@ impl Page {
         self.key("pending", upstream.pending);
         let forms = upstream.identity.iter();
         self.list("identity", forms.map(|form| quote(form.as_str())));
+        self.table(&format!("{table}.ejection"));
+        self.key("failures", upstream.ejection.failures);
+        self.duration("for", upstream.ejection.period);
+        self.key("max_share", upstream.ejection.max_share);
+        if let Some(health) = &upstream.health {
+            self.table(&format!("{table}.health"));
+            self.health(health);
+        }
         if let Some(tls) = &upstream.tls {
             self.upstream_tls(&upstream.name, tls, config);
         }
@@ -52,6 +64,18 @@ impl Page {
             self.table(&format!("{table}.certificate"));
             self.certificate(certificate, config);
         }
+    }
+
+    fn health(&mut self, health: &Health) {
+        match &health.probe {
+            HealthProbe::Http(path) => self.key("path", quote(path)),
+            HealthProbe::Tcp => self.key("tcp", true),
+            HealthProbe::Grpc(service) => self.key("grpc", quote(service)),
+        }
+        self.duration("interval", health.interval);
+        self.duration("timeout", health.timeout);
+        self.key("healthy", health.healthy);
+        self.key("unhealthy", health.unhealthy);
     }
 }
 

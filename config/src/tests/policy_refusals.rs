@@ -213,6 +213,45 @@ fn weights_and_ways_to_balance_mean_something() {
 }
 
 #[test]
+fn ejection_and_health_checks_mean_something() {
+    let one = "endpoints = [\"http://127.0.0.1:8080\"]";
+    let line = |line: &str, error: &str| refused(one, &format!("{one}\n{line}"), error);
+    for (share, at) in [("1.001", 26), ("-0.1", 26), ("nan", 26), ("0.0001", 26)] {
+        line(
+            &format!("ejection = {{ max_share = {share} }}"),
+            &format!("24:{at} must be between 0 and 1"),
+        );
+    }
+    line(
+        "ejection = { max_share = \"0.5\" }",
+        "24:26 expected a number with a fraction, found a string",
+    );
+    line(
+        "ejection = { for = \"10ms\" }",
+        "24:20 must be between 100ms and 1h",
+    );
+    line("health = { interval = \"1s\" }", "24:10 this asks nothing");
+    line("health = { tcp = false }", "24:10 this asks nothing");
+    line(
+        "health = { tcp = true, path = \"/\" }",
+        "24:18 an endpoint is asked one of `path`, `tcp` and `grpc`",
+    );
+    line(
+        "health = { path = \"healthz\" }",
+        "24:19 `healthz` is no path",
+    );
+    line("health = { path = \"/a b\" }", "24:19 `/a b` is no path");
+    line(
+        "health = { tcp = true, interval = \"1s\", timeout = \"2s\" }",
+        "24:51 the next question comes before this is over",
+    );
+    line(
+        "health = { tcp = true, healthy = 0 }",
+        "24:34 must be between 1 and 100",
+    );
+}
+
+#[test]
 fn roles_and_rules_mean_somebody() {
     refused(
         "dns = [\"*.clients.example.com\"]\n",

@@ -118,6 +118,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
         "`hash` does nothing without `balance = \"hash\"`",
+        "an endpoint is asked one of `path`, `tcp` and `grpc`",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -183,7 +184,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 28] = [
+const TABLES: [(&str, &str); 30] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -229,6 +230,14 @@ const TABLES: [(&str, &str); 28] = [
     (
         "`[upstream.NAME.tls]`",
         "/properties/upstream/additionalProperties/properties/tls",
+    ),
+    (
+        "`[upstream.NAME.ejection]`",
+        "/properties/upstream/additionalProperties/properties/ejection",
+    ),
+    (
+        "`[upstream.NAME.health]`",
+        "/properties/upstream/additionalProperties/properties/health",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
     (
@@ -350,9 +359,16 @@ identity = ["jwt", "client-cert", "client-cert-chain"]
 endpoints = [{ url = "http://[::1]:8", weight = 1000 }, { url = "http://b" }, "http://c:9"]
 balance = "hash"
 hash = "header:X-Tenant"
+ejection = { failures = 0, for = "1m", max_share = 0.125 }
 [upstream.drawn]
 endpoint = "http://s"
 balance = "p2c"
+slow_start = "30s"
+health = { tcp = true, interval = "1s", healthy = 1 }
+[upstream.asked]
+endpoint = "http://s"
+health = { grpc = "a \" b", timeout = "4s" }
+ejection = { max_share = 1 }
 [limits]
 body = "10MB"
 [admin]

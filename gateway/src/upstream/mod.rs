@@ -7,10 +7,13 @@
 
 mod body;
 mod connect;
+mod ejection;
 mod endpoint;
 mod error;
+mod health;
 mod http1;
 mod http2;
+mod keep;
 mod pool;
 mod search;
 mod slot;
@@ -20,9 +23,11 @@ mod target;
 mod tls;
 
 pub use body::{ClientBodyError, RequestBody, ResponseBody, Switched};
+pub use ejection::Cause;
 pub use endpoint::Endpoint;
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
+pub use keep::keep;
 pub use pool::Upstreams;
 pub use stream::Stream;
 pub use target::Target;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::body::{RequestBody, ResponseBody};
+use super::ejection::Cause;
 use super::error::UpstreamError;
 use super::http1::{self, Connection, Outcome};
 use super::http2::send_over;
@@ -153,7 +154,7 @@ impl Upstreams {
                     search.mark(&slot, &mut head.parts);
                     return Ok(answer.into_response(*head, &slot, place));
                 }
-                Outcome::Failed(error) => return Err(error),
+                Outcome::Failed(error) => return Err(pool.failed(&slot, error)),
                 // Closed by the upstream while it was idle, before it read the request: nothing was lost. A fresh
                 // connection never is.
                 Outcome::Stale(unsent) => {
@@ -178,7 +179,8 @@ impl Upstreams {
             let sender = slot.multiplexed.sender(&slot, &mut search, &self.counters);
             let Some(sender) = sender.await else { continue };
             let begun = pool.begin(&slot, &mut place);
-            let (mut head, body) = send_over(sender, pool.settings(), request, place).await?;
+            let sent = send_over(sender, pool.settings(), request, place).await;
+            let (mut head, body) = sent.map_err(|error| pool.failed(&slot, error))?;
             pool.answered(&slot, begun);
             search.mark(&slot, &mut head);
             return Ok((head, body));
@@ -198,7 +200,7 @@ enum Pooled {
 impl Pool {
     fn new(target: &Arc<Target>) -> Self {
         let room = Rc::new(Cell::new(target.settings.connections));
-        let slots = target.endpoints.iter();
+        let slots = target.endpoints().iter();
         let slots: Vec<_> = slots.map(|endpoint| Slot::new(endpoint, &room)).collect();
         // Workers draw differently; where this one's memory lies is as good as a coin.
         let seed = hash(&(Rc::as_ptr(&room) as usize).to_be_bytes());
@@ -233,7 +235,10 @@ impl Pool {
             return tried.is_empty().then(|| Rc::clone(only));
         }
         let untried = |slot: &Rc<Slot>| !tried.contains(&slot.endpoint.name);
-        let at = self.chooser.choose(&self.slots, ask, untried)?;
+        let usable = |slot: &Rc<Slot>| slot.endpoint.is_up() && untried(slot);
+        let chosen = self.chooser.choose(&self.slots, ask, usable);
+        // It is better to try one that is left out than to refuse.
+        let at = chosen.or_else(|| self.chooser.choose(&self.slots, ask, untried))?;
         self.slots.get(at).map(Rc::clone)
     }
 
@@ -254,8 +259,26 @@ impl Pool {
         self.time()
     }
 
+    /// The request came to nothing.
+    fn failed(&self, slot: &Slot, error: UpstreamError) -> UpstreamError {
+        if let Some(cause) = Cause::of(&error) {
+            self.blame(slot, cause);
+        }
+        error
+    }
+
+    /// Counts a failure against an endpoint; one that is alone is never left out.
+    pub(super) fn blame(&self, slot: &Slot, cause: Cause) {
+        if self.slots.len() > 1 {
+            self.target.failed(&slot.endpoint, cause);
+        }
+    }
+
     /// The head of its answer is there.
     fn answered(&self, slot: &Slot, begun: Duration) {
+        if self.slots.len() > 1 {
+            slot.endpoint.succeeded();
+        }
         if begun > Duration::ZERO {
             let now = self.time();
             slot.load.answered(now.saturating_sub(begun), now);

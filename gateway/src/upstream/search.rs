@@ -11,6 +11,7 @@ use http::response;
 use tokio::time::Instant;
 
 use super::connect::{connect, share};
+use super::ejection::Cause;
 use super::error::UpstreamError;
 use super::pool::{Pool, UpstreamCounters};
 use super::slot::Slot;
@@ -95,8 +96,9 @@ impl<'a> Search<'a> {
         self.pool.settings().connect_timeout
     }
 
-    /// It took the connection, and then it was none.
+    /// It took no connection, or one that was none.
     pub(super) fn failed(&mut self, slot: &Slot, error: io::Error) {
+        self.pool.blame(slot, Cause::Connect);
         self.tried.push(slot.endpoint.name);
         self.last = Some(error);
     }

@@ -87,7 +87,7 @@ impl Drop for Slot {
 
 impl Candidate for Rc<Slot> {
     fn weight(&self) -> u32 {
-        self.endpoint.weight
+        self.endpoint.weight()
     }
 
     fn name(&self) -> u64 {

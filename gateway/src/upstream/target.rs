@@ -1,13 +1,14 @@
 //! An upstream as all workers see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use portcullis_config::{Balance, HashOn, Upstream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::Endpoint;
 use super::error::UpstreamError;
@@ -24,12 +25,19 @@ pub struct Target {
     pub settings: Upstream,
     /// The name, for records.
     pub name: Arc<str>,
-    /// In the order of the configuration.
-    pub endpoints: Vec<Arc<Endpoint>>,
     /// How it is spoken to over TLS; `None` for plain TCP.
     pub tls: Option<ArcSwap<ClientTls>>,
+    endpoints: Vec<Arc<Endpoint>>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How many endpoints are ejected.
+    pub(super) ejected: AtomicUsize,
+    /// Where its clock begins.
+    begun: Instant,
+    /// Wakes the task that tends it.
+    pub(super) wake: Arc<Notify>,
+    /// Whether there is that task.
+    pub(super) kept: AtomicBool,
 }
 
 /// One request in progress at an upstream; given back on drop.
@@ -70,7 +78,21 @@ impl Target {
                 settings.connections.min(Semaphore::MAX_PERMITS),
             )),
             waiting: AtomicUsize::new(0),
+            ejected: AtomicUsize::new(0),
+            begun: Instant::now(),
+            wake: Arc::new(Notify::new()),
+            kept: AtomicBool::new(false),
         }
+    }
+
+    /// In the order of the configuration.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// What a request says about the endpoint it belongs to; nothing where that does not count.
@@ -114,6 +136,12 @@ impl Target {
             Ok(Ok(permit)) => Ok(place(permit)),
             Ok(Err(_)) | Err(_) => Err(UpstreamError::Busy),
         }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.wake.notify_one(); // Its task sees that it is gone.
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum Mood {
     Hung,
     /// Resets the connection.
     Resetting,
+    /// Answers with what is no HTTP.
+    Babbling,
 }
 
 impl Backend {
@@ -130,6 +132,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 200
             }
             Mood::Hung => std::future::pending().await,
+            Mood::Babbling => {
+                let _ = stream.write_all(b"SIP/2.0 200 OK\r\n\r\n").await;
+                return;
+            }
             Mood::Resetting => {
                 let _ = stream.set_zero_linger();
                 return;
