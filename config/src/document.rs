@@ -19,6 +19,7 @@ use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
 use crate::listener::{Above, RawListener, distinct_addresses};
 use crate::policy::RawRule;
+use crate::rate_limit::RawRateLimit;
 use crate::redis::RawRedis;
 use crate::resumption::RawResumption;
 use crate::role::RawRole;
@@ -31,7 +32,8 @@ use crate::value::Number;
 use crate::{Config, Located, Places};
 
 use self::tables::{
-    finished, hsm_groups, hsms, listeners, policy, redis, resumption, sites, trusts, upstreams,
+    finished, hsm_groups, hsms, listeners, policy, rate_limits, redis, resumption, sites, trusts,
+    upstreams,
 };
 
 /// More data workers than any machine has cores.
@@ -80,6 +82,8 @@ pub(crate) struct RawConfig {
     rule: Option<Vec<Located<RawRule>>>,
     /// Services requests go to, by name.
     upstream: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+    /// How often somebody may ask, by name.
+    rate_limit: Option<BTreeMap<Located<String>, Located<RawRateLimit>>>,
     /// What upstreams are told about the client.
     forwarding: Option<RawForwarding>,
     /// Bounds on what can be many or large.
@@ -117,6 +121,7 @@ impl RawConfig {
         };
         let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
+        let (limit_names, rate_limits) = rate_limits(check, self.rate_limit, &redis_names);
         let above = Above {
             trusts: &trusts,
             redis: &redis_names,
@@ -135,6 +140,7 @@ impl RawConfig {
             trusts: &trusts,
             redis: &redis_names,
             upstreams: &mut upstreams,
+            rate_limits: &limit_names,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
         let tickets = self.tickets.unwrap_or_default();
@@ -161,6 +167,7 @@ impl RawConfig {
             roles,
             rules,
             upstreams: named,
+            rate_limits: rate_limits.into_iter().collect::<Option<_>>()?,
             forwarding,
             limits,
             timeouts,

@@ -20,6 +20,7 @@ mod limits;
 mod listener;
 mod path;
 mod policy;
+mod rate_limit;
 mod redis;
 mod resumption;
 mod revocation;
@@ -69,6 +70,7 @@ pub use listener::{Http3, Listener, ListenerKind};
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
+pub use rate_limit::{Rate, RateLimit, RatePer, WhenAway};
 pub use redis::{Redis, RedisMode, SecretSource};
 pub use resumption::{Resumption, ResumptionMode};
 pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
@@ -115,6 +117,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
+    /// In file order.
+    pub rate_limits: Vec<RateLimit>,
     /// What upstreams are told about the client.
     pub forwarding: Forwarding,
     /// Bounds on everything that can be many or large.

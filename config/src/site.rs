@@ -8,6 +8,7 @@ use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
 use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
+use crate::rate_limit::named_limits;
 use crate::resumption::{Heir, Inherited, Layer, RawResumption};
 use crate::route::{EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
 use crate::schema::one_or_many;
@@ -37,6 +38,8 @@ pub struct Site {
     pub http2: bool,
     /// Routes, never empty, longest prefix first.
     pub routes: Vec<Route>,
+    /// Indices into [`crate::Config::rate_limits`]: what every request counts for.
+    pub rate_limits: Vec<usize>,
 }
 
 /// A host name or a wildcard, lower case, without trailing dot.
@@ -79,6 +82,9 @@ pub(crate) struct RawSite {
     /// Where all requests go: name of an `[upstream.NAME]`, or an address, `http://HOST:PORT`. Short for one
     /// route with `path = "/"`.
     upstream: Option<Located<String>>,
+    /// Names of the `[rate_limit.NAME]` that every request counts for.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    rate_limits: Option<Vec<Located<String>>>,
     /// Where requests go, by path; the longest matching path wins.
     route: Option<Vec<Located<RawRoute>>>,
 }
@@ -91,6 +97,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) trusts: &'a Trusts,
     pub(crate) redis: &'a Names,
     pub(crate) upstreams: &'a mut Upstreams,
+    pub(crate) rate_limits: &'a Names,
 }
 
 /// A site, and what others want to know of it even when it has mistakes.
@@ -170,6 +177,7 @@ impl RawSite {
             resumption,
             http2,
             routes,
+            rate_limits: named_limits(check, around.rate_limits, self.rate_limits),
         };
         CheckedSite {
             hosts,
@@ -337,12 +345,13 @@ fn routes(
                 upstream,
                 client_cert: None,
                 early_data: false,
+                rate_limits: Vec::new(),
             },
             span,
         });
     }
     for raw in tables.unwrap_or_default() {
-        let demand = (around.trusts, site);
+        let demand = (around.trusts, around.rate_limits, site);
         let Some(route) = raw.value.check(check, &raw.span, demand) else {
             continue;
         };
@@ -368,6 +377,7 @@ fn routes(
             upstream,
             client_cert: route.value.client_cert,
             early_data: route.value.early_data,
+            rate_limits: route.value.rate_limits,
             span: route.span,
         })
     });

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod certificates;
 pub mod fleet;
 pub mod jws;
+pub mod rates;
 pub mod revocation;
 pub mod ticket_keys;
 pub mod tls;

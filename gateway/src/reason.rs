@@ -94,6 +94,8 @@ reasons! {
     DeniedByRule = "DENIED_BY_RULE", "a deny rule matched";
     NoRoute = "NO_ROUTE", "no route of the site matches the path";
     IdentityNotSigned = "IDENTITY_NOT_SIGNED", "the identity for the upstream could not be signed in time";
+    RateLimited = "RATE_LIMITED", "a rate_limit of the site or route is used up";
+    RateLimitUnavailable = "RATE_LIMIT_UNAVAILABLE", "the Redis that counts for a rate_limit is away, and when_away is refuse";
     // Upstream.
     UpstreamTls = "UPSTREAM_TLS", "an endpoint took the connection, but TLS to it failed: it is not believed, or does not believe the gateway";
     UpstreamConnect = "UPSTREAM_CONNECT", "no endpoint of the upstream accepted a connection in time";
@@ -125,7 +127,10 @@ impl Reason {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::UpstreamBusy | Self::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::UpstreamBusy | Self::IdentityNotSigned | Self::RateLimitUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamTls
             | Self::UpstreamConnect

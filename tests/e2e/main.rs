@@ -34,6 +34,7 @@ mod ocsp;
 mod ocsp_patience;
 mod path_confusion;
 mod policy_test;
+mod rate_limits;
 mod refusals_client_cert;
 mod refusals_handshake;
 mod refusals_request;

@@ -184,7 +184,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 30] = [
+const TABLES: [(&str, &str); 31] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -238,6 +238,10 @@ const TABLES: [(&str, &str); 30] = [
     (
         "`[upstream.NAME.health]`",
         "/properties/upstream/additionalProperties/properties/health",
+    ),
+    (
+        "`[rate_limit.NAME]`",
+        "/properties/rate_limit/additionalProperties",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
     (

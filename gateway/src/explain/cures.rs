@@ -139,6 +139,10 @@ advices! {
         "add a route, or path = \"/\" for everything else";
     IdentityNotSigned: "the token with the key of [forwarding.jwt] is down or slow",
         "`portcullis hsm status` tells the cause; spread keys over tokens or use a group";
+    RateLimited: "a caller, or all of them, ask more often than rate allows; the detail names the limit",
+        "have the caller slow down as Retry-After says, or raise rate or burst of the limit";
+    RateLimitUnavailable: "the Redis of the limit does not answer in time",
+        "look into Redis (portcullis_redis_up), or choose when_away = \"local\"";
     UpstreamTls: "the detail names the check that failed, or the alert that the service sent",
         "renew the service's certificate, correct trust, server_name or spiffe_ids of its tls, or give it a certificate the service believes";
     UpstreamConnect: "the service is down, its address is wrong, or a firewall is between",

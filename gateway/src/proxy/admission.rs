@@ -32,6 +32,8 @@ pub(super) struct Admitted<'a> {
     pub(super) rewritten: Option<String>,
     /// It came as early data: the upstream is told.
     pub(super) early: bool,
+    /// Indices of the rate limits it counts for: those of the site, and of the route.
+    pub(super) rates: [&'a [usize]; 2],
 }
 
 /// Every check a request passes before anything is sent anywhere.
@@ -104,14 +106,15 @@ pub(super) fn admit<'a>(
     };
     let permit = view.snapshot.rules.policy.decide(&caller.roles, &facts)?;
     // Only who may ask learns that there is nothing.
-    let upstream = found.ok_or(refused(Reason::NoRoute))?.upstream;
+    let found = found.ok_or(refused(Reason::NoRoute))?;
     let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
     Ok(Admitted {
         caller,
         permit,
-        target: Arc::clone(&view.snapshot.targets[upstream]),
+        target: Arc::clone(&view.snapshot.targets[found.upstream]),
         rewritten,
         early,
+        rates: [&site.settings.rate_limits, found.rate_limits],
     })
 }
 
