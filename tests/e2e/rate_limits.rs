@@ -151,7 +151,7 @@ async fn a_route_counts_beside_its_site_and_who_names_the_same_limit_shares_it()
 /// A limit that Redis counts.
 async fn counted_by(redis: &Redis, echo: &Echo, limit: &str) -> Gateway {
     let tables = format!(
-        "redis = 'main'\n{limit}\n[redis.main]\nurl = '{}'\ntimeout = '1s'",
+        "redis = 'main'\n{limit}\n[redis.main]\nurls = '{}'\ntimeout = '1s'",
         redis.url()
     );
     let gateway = limited(echo, &tables).spawn().await;
