@@ -13,7 +13,14 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 17] = [
     &["reason"],
     &[
-        "identity", "path", "drain", "limit", "patience", "turns", "http1",
+        "identity",
+        "path",
+        "drain",
+        "limit",
+        "patience",
+        "turns",
+        "http1",
+        "proxy_protocol",
     ],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws", "fleet"],
@@ -33,7 +40,7 @@ const FLOORS: [&[&str]; 17] = [
 ];
 
 /// Rooms that are plain functions (ARCHITECTURE, invariant 4), and what they must not name.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 8] = [
     "policy",
     "route",
     "identity",
@@ -41,6 +48,7 @@ const PLAIN: [&str; 7] = [
     "path",
     "http1",
     "explain",
+    "proxy_protocol",
 ];
 const NOT_PLAIN: [&str; 6] = [
     "async ",

@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
+use crate::proxy_protocol::RawProxyProtocol;
 use crate::resumption::{Layer, RawResumption};
 use crate::site::CheckedSite;
 use crate::trust::Trusts;
 use crate::value::{Number, quoted};
-use crate::{ClientCert, Located};
+use crate::{ClientCert, Located, ProxyProtocol};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// HTTP/3 on the same address over UDP; `None` where it is off.
     pub http3: Option<Http3>,
+    /// Proxies in front that tell who their clients are; `None` where clients connect themselves.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// HTTP/3 at a listener.
@@ -76,6 +79,8 @@ pub(crate) struct RawListener {
     http3: Option<Located<bool>>,
     /// Tell clients over HTTP/1.1 and HTTP/2 that there is HTTP/3 (`Alt-Svc`).
     alt_svc: Option<Located<bool>>,
+    /// Proxies in front of this listener that tell who their clients are. Without it nobody is believed.
+    proxy_protocol: Option<Located<RawProxyProtocol>>,
 }
 
 /// `protocol` of a listener.
@@ -109,6 +114,7 @@ pub(crate) struct Draft {
     default_site: Option<Located<String>>,
     strict_sni: bool,
     http3: Option<Http3>,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl RawListener {
@@ -134,6 +140,9 @@ impl RawListener {
                 .over(above.resumption),
             None => above.resumption.clone(),
         };
+        let proxy_protocol = self
+            .proxy_protocol
+            .map(|raw| raw.value.check(check, &raw.span));
         let port = check.count(self.redirect_port, 443, 1..=usize::from(u16::MAX));
         Draft {
             name,
@@ -148,10 +157,20 @@ impl RawListener {
             http3: self.http3.is_some_and(|on| on.value).then_some(Http3 {
                 alt_svc: self.alt_svc.is_none_or(|on| on.value),
             }),
+            proxy_protocol,
         }
     }
 
     fn only_what_does_something(&self, check: &mut Check<'_>, protocol: Protocol) {
+        if let (Some(http3), Some(_)) = (&self.http3, &self.proxy_protocol)
+            && http3.value
+        {
+            let message =
+                "`http3` and `proxy_protocol` exclude each other: datagrams have no header";
+            check
+                .error(&http3.span, message)
+                .help("serve HTTP/3 on a listener of its own, on another address");
+        }
         if protocol == Protocol::Https {
             if let Some(port) = &self.redirect_port {
                 let message = "`redirect_port` does nothing on an https listener";
@@ -238,6 +257,7 @@ impl Draft {
             bind: self.bind?,
             kind,
             http3: self.http3,
+            proxy_protocol: self.proxy_protocol,
         })
     }
 }

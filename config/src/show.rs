@@ -11,7 +11,7 @@ mod trust;
 
 use std::path::Path;
 
-use self::page::{Page, quote};
+use self::page::{Page, list, quote};
 use crate::value::size_text;
 use crate::{
     Config, Endpoint, Listener, ListenerKind, LogTarget, RoleRef, Site, Upstream, UpstreamProtocol,
@@ -77,6 +77,11 @@ impl Page {
                 self.key("protocol", quote("redirect"));
                 self.key("redirect_port", port);
             }
+        }
+        if let Some(proxies) = &listener.proxy_protocol {
+            let from = proxies.from.iter();
+            let from = list(from.map(|net| quote(format!("{}/{}", net.address, net.prefix))));
+            self.key("proxy_protocol", format!("{{ from = {from} }}"));
         }
     }
 

@@ -10,6 +10,7 @@ use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::announced::client_of;
 use crate::limit::Slot;
 use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
 use crate::reason::Reason;
@@ -29,13 +30,7 @@ pub async fn run(
     _slot: Slot,
 ) {
     let snapshot = worker.snapshot();
-    let Some(view) = snapshot.rules.listener(&listener) else {
-        return; // Removed by a reload between accept and now.
-    };
-    if let ListenerKind::Redirect { port } = view.settings.kind {
-        return serve_redirect(tcp, peer, (&listener, port), worker).await;
-    }
-    let Some((stream, client)) = Box::pin(handshake(tcp, peer, &listener, &worker, snapshot)).await
+    let Some((stream, client)) = Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await
     else {
         return;
     };
@@ -46,10 +41,55 @@ pub async fn run(
     }
 }
 
-/// Performs the TLS handshake under the snapshot of accept. Refusals are counted and logged here.
-async fn handshake(
-    tcp: TcpStream,
+/// What stands in front of requests: the header of a proxy, the handshake. A redirect listener has no more than one
+/// request, which is answered here.
+async fn begin(
+    mut tcp: TcpStream,
     peer: SocketAddr,
+    listener: &Arc<str>,
+    worker: &Rc<Worker>,
+    snapshot: Arc<Snapshot>,
+) -> Option<(tls::TlsStream, Rc<Client>)> {
+    let start = Instant::now();
+    // `None`: removed by a reload between accept and now.
+    let settings = &snapshot.rules.listener(listener)?.settings;
+    let mut from = From { client: peer, peer };
+    if let Some(proxies) = &settings.proxy_protocol {
+        let by = start + snapshot.timeouts.client_hello;
+        // Boxed: a handshake does not carry the room for it.
+        match Box::pin(client_of(&mut tcp, peer, proxies, by)).await {
+            Ok(client) => from.client = client,
+            Err(Refused { reason, detail }) => {
+                worker.refuse(&RefusalRecord {
+                    detail: Some(&*detail).filter(|detail| !detail.is_empty()),
+                    ..RefusalRecord::of_connection(reason, peer, listener)
+                });
+                return None;
+            }
+        }
+    }
+    if let ListenerKind::Redirect { port } = settings.kind {
+        let worker = Rc::clone(worker);
+        Box::pin(serve_redirect(tcp, from.client, (listener, port), worker)).await;
+        return None;
+    }
+    handshake((tcp, start), from, listener, worker, snapshot).await
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+struct From {
+    /// The client, as a trusted proxy announced it where one stands in front.
+    client: SocketAddr,
+    /// The other end of the socket.
+    peer: SocketAddr,
+}
+
+/// Performs the TLS handshake of a connection that was accepted `start`, under the snapshot of then. Refusals are counted
+/// and logged here.
+async fn handshake(
+    (tcp, start): (TcpStream, Instant),
+    from: From,
     listener: &Arc<str>,
     worker: &Worker,
     snapshot: Arc<Snapshot>,
@@ -59,7 +99,7 @@ async fn handshake(
             site,
             server_name,
             detail,
-            ..RefusalRecord::of_connection(reason, peer, listener)
+            ..RefusalRecord::of_connection(reason, from.client, listener)
         });
     };
     let Some(_place) = worker.shared.handshakes.try_take() else {
@@ -68,7 +108,6 @@ async fn handshake(
     };
     let metrics = &worker.shared.metrics;
     let _open = OpenHandshake::new(&metrics.handshakes_open);
-    let start = Instant::now();
     let settings = AcceptSettings {
         client_hello_by: start + snapshot.timeouts.client_hello,
         handshake_by: start + snapshot.timeouts.handshake,
@@ -99,7 +138,8 @@ async fn handshake(
         return None;
     }
     let shaken = (Negotiated::of(stream.tls()), &shown, resumption);
-    let mut facts = greet(worker, (peer, listener), site, shaken, start);
+    let mut facts = greet(worker, (from.client, listener), site, shaken, start);
+    facts.proxy = (from.client != from.peer).then(|| from.peer.ip());
     let listener = snapshot.rules.listener(listener);
     facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
     let early_data = stream.early_data();
@@ -179,6 +219,7 @@ fn facts(
         identity: shown.client(),
         address: AddressText::default(),
         alt_svc: None,
+        proxy: None,
     };
     (facts, kind)
 }
@@ -241,6 +282,7 @@ fn group_name(group: Option<NamedGroup>) -> &'static str {
     }
 }
 
+mod announced;
 mod quic;
 #[cfg(test)]
 mod sizes;

@@ -71,5 +71,6 @@ mod http3_refusals;
 mod http3_streams;
 mod lasting_connections;
 mod operations;
+mod proxy_protocol;
 mod upstreams;
 mod websocket;

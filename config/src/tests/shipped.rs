@@ -182,7 +182,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 27] = [
+const TABLES: [(&str, &str); 28] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -208,6 +208,10 @@ const TABLES: [(&str, &str); 27] = [
     (
         "`client_cert`",
         "/properties/listener/items/properties/client_cert",
+    ),
+    (
+        "`proxy_protocol`",
+        "/properties/listener/items/properties/proxy_protocol",
     ),
     ("`[[site]]`", "/properties/site/items"),
     (
@@ -295,6 +299,7 @@ name = "r"
 bind = "[::1]:80"
 protocol = "redirect"
 redirect_port = 8443
+proxy_protocol = { from = ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1"] }
 [[site]]
 hosts = ["*", "*.b.c", "2001:db8::1"]
 client_cert = { mode = "accept", trust = ["a.pem", "two"] }

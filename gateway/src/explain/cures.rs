@@ -27,12 +27,20 @@ advices! {
         "raise limits.connections (and the file descriptors), shorten timeouts.idle, or add instances";
     HandshakeLimit: "clients that connect all at once, or a token that signs slower than they come",
         "look at portcullis_hsm_waiting; raise limits.handshakes, add sessions or tokens, or add instances";
+    ProxySourceNotTrusted: "a client that goes past the balancer, or a balancer whose address is not in the list",
+        "add the balancer's address to proxy_protocol.from of the listener; clients that come directly need a listener without proxy_protocol";
+    ProxyHeaderMissing: "PROXY protocol is off in the balancer, or its health check opens the port and sends nothing",
+        "switch PROXY protocol on in the balancer (send-proxy-v2), also for its health checks, or remove proxy_protocol from the listener";
+    ProxyHeaderInvalid: "a balancer that sends UNKNOWN or UNSPEC because it takes connections over a unix socket, or bytes that were changed on the way",
+        "read the detail in the refusal log; for health checks have the balancer send LOCAL";
+    ProxyHeaderTimeout: "a balancer that waits for its client before it sends the header, or a health check that only opens the port",
+        "have the balancer send the header at once; for slow networks raise timeouts.client_hello";
     ClientHelloTimeout: "a port scan, a health check that only opens the port, or a broken network path",
         "point health checks at /livez of admin.bind; for slow networks raise timeouts.client_hello";
     ClientHelloTooLarge: "a client with very many extensions, or bytes that are no TLS",
         "if the client is right, raise limits.client_hello";
     NotTls: "plain HTTP on the TLS port, or PROXY protocol in front of TLS",
-        "use https://, a listener with protocol = \"redirect\" for plain HTTP, and switch PROXY protocol off in the balancer";
+        "use https://, a listener with protocol = \"redirect\" for plain HTTP, and proxy_protocol on the listener where the balancer sends it";
     UnknownServerName: "a host that is missing in [[site]].hosts, a client that connects by address, or a stale DNS name",
         "add the host to a site of that listener, or set default_site; strict_sni = false lets unknown names to the default site";
     TlsVersion: "an old client that speaks TLS 1.0 or 1.1 only, or a site with tls.versions = [\"1.3\"]",

@@ -1,7 +1,7 @@
 //! One JSON line per request, with OpenTelemetry's names where they exist.
 
 use std::cell::{OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const TRACE_ID: Range<usize> = 3..35;
 /// What is the same for all requests of a connection.
 #[derive(Debug)]
 pub struct ConnectionFacts {
-    /// Peer address.
+    /// The client's address: the peer's, or as a trusted proxy announced it.
     pub client: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
@@ -43,6 +43,8 @@ pub struct ConnectionFacts {
     pub address: AddressText,
     /// What its answers say of HTTP/3 (RFC 7838).
     pub alt_svc: Option<Arc<HeaderValue>>,
+    /// The trusted proxy that announced the client, if one did.
+    pub proxy: Option<IpAddr>,
 }
 
 /// An address as upstreams and the log are told it. Made once for a connection, not for each of its requests.
@@ -151,8 +153,12 @@ impl RequestRecord {
                 "\"client.address\":",
                 header_text(connection.client_address()),
             )
-            .number("\"client.port\":", connection.client.port().into())
-            .text("\"tls.protocol.version\":", connection.tls_version)
+            .number("\"client.port\":", connection.client.port().into());
+        if let Some(proxy) = connection.proxy {
+            let proxy = proxy.to_canonical().to_string();
+            line.text("\"network.peer.address\":", &proxy);
+        }
+        line.text("\"tls.protocol.version\":", connection.tls_version)
             .text("\"tls.cipher\":", connection.tls_cipher)
             .text("\"tls.curve\":", connection.tls_curve)
             .flag("\"tls.resumed\":", connection.tls_resumed)
