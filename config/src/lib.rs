@@ -27,6 +27,7 @@ mod revocation;
 mod role;
 mod route;
 mod site;
+mod tcp;
 mod tickets;
 mod tls;
 mod trust;
@@ -79,10 +80,11 @@ pub use schema::schema;
 pub use site::{HostPattern, Site};
 pub use source::SourceMap;
 pub use span::Located;
+pub use tcp::TcpRoute;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Endpoint, IdentityForm, Upstream, UpstreamProtocol};
+pub use upstream::{Endpoint, IdentityForm, ProxyHeader, Upstream, UpstreamProtocol};
 pub use value::did_you_mean;
 
 /// The whole checked configuration.

@@ -14,7 +14,8 @@ use std::path::Path;
 use self::page::{Page, list, quote};
 use crate::value::size_text;
 use crate::{
-    Config, Endpoint, Listener, ListenerKind, LogTarget, RoleRef, Site, Upstream, UpstreamProtocol,
+    Config, Endpoint, Listener, ListenerKind, LogTarget, ProxyHeader, RoleRef, Site, Upstream,
+    UpstreamProtocol,
 };
 
 impl Config {
@@ -140,31 +141,43 @@ impl Page {
             }
             self.key("early_data", route.early_data);
         }
+        for route in &site.tcp {
+            self.item("site.tcp");
+            self.list_unless_empty("alpn", route.alpn.iter().map(quote));
+            let upstream = config.upstreams.get(route.upstream);
+            let name = upstream.map_or("", |upstream| &upstream.name);
+            self.key("upstream", quote(name));
+        }
     }
 
     fn upstream(&mut self, upstream: &Upstream) {
         self.table(&format!("upstream.{}", quote(&upstream.name)));
+        let tcp = upstream.protocol == UpstreamProtocol::Tcp;
+        let scheme = if tcp { "tcp" } else { "http" };
         let url = |endpoint: &Endpoint| match endpoint.host.contains(':') {
-            true => quote(format!("http://[{}]:{}", endpoint.host, endpoint.port)),
-            false => quote(format!("http://{}:{}", endpoint.host, endpoint.port)),
+            true => quote(format!("{scheme}://[{}]:{}", endpoint.host, endpoint.port)),
+            false => quote(format!("{scheme}://{}:{}", endpoint.host, endpoint.port)),
         };
-        self.list(
-            "endpoints",
-            upstream.endpoints.iter().map(|endpoint| url(endpoint)),
-        );
-        self.key(
-            "protocol",
-            quote(match upstream.protocol {
-                UpstreamProtocol::Http1 => "http1",
-                UpstreamProtocol::Http2 => "h2",
-            }),
-        );
+        let endpoints = upstream.endpoints.iter();
+        self.list("endpoints", endpoints.map(|endpoint| url(endpoint)));
+        self.key("protocol", quote(upstream.protocol.as_str()));
         self.duration("connect_timeout", upstream.connect_timeout);
+        self.key("connections", upstream.connections);
+        self.key("pending", upstream.pending);
+        if tcp {
+            if let Some(header) = upstream.proxy_header {
+                let version = match header {
+                    ProxyHeader::V1 => "v1",
+                    ProxyHeader::V2 | ProxyHeader::V2Tls => "v2",
+                };
+                self.key("proxy_protocol", quote(version));
+            }
+            let tls_info = upstream.proxy_header == Some(ProxyHeader::V2Tls);
+            return self.key("tls_info", tls_info);
+        }
         self.duration("response_timeout", upstream.response_timeout);
         self.duration("body_timeout", upstream.body_timeout);
         self.duration("idle_timeout", upstream.idle_timeout);
-        self.key("connections", upstream.connections);
-        self.key("pending", upstream.pending);
         let forms = upstream.identity.iter();
         self.list("identity", forms.map(|form| quote(form.as_str())));
     }

@@ -33,6 +33,8 @@ pub struct Upstream {
     pub pending: usize,
     /// In which forms it is told who the client is. Default `X-Forwarded-Client-Cert` alone.
     pub identity: Vec<Located<IdentityForm>>,
+    /// What a TCP upstream is told in front of a client's bytes. Default nothing.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 /// Host and port of an upstream; names are resolved when connecting.
@@ -53,6 +55,41 @@ pub enum UpstreamProtocol {
     /// `"h2"`: HTTP/2 with prior knowledge.
     #[serde(rename = "h2")]
     Http2,
+    /// `"tcp"`: bytes, for `[[site.tcp]]`.
+    #[serde(rename = "tcp")]
+    Tcp,
+}
+
+impl UpstreamProtocol {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "h2",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What a TCP upstream is told of a client, in front of its bytes (PROXY protocol).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `"v1"`: a line with the addresses.
+    V1,
+    /// `"v2"`: the addresses, binary, with a checksum.
+    V2,
+    /// `"v2"` with `tls_info = true`: what TLS negotiated and who the client is, too.
+    V2Tls,
+}
+
+/// `proxy_protocol` of an upstream as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawProxyHeader {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A form in which an upstream is told who the client is.
@@ -85,13 +122,14 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT`, used in turn. One of `endpoints` and `endpoint` is
-    /// required.
+    /// Addresses of the service, `http://HOST:PORT` or `tcp://HOST:PORT`, used in turn. One of `endpoints` and
+    /// `endpoint` is required.
     #[schemars(schema_with = "one_or_many::<String>")]
     endpoints: Option<Vec<Located<String>>>,
     /// The address of the service, when there is only one.
     endpoint: Option<Located<String>>,
-    /// What is spoken to the service: `http1`, or `h2` (HTTP/2 with prior knowledge, for gRPC).
+    /// What is spoken to the service: `http1`, `h2` (HTTP/2 with prior knowledge, for gRPC), or `tcp` (bytes, for
+    /// `[[site.tcp]]`).
     protocol: Option<Located<UpstreamProtocol>>,
     /// How long connecting may take.
     connect_timeout: Option<Located<DurationText>>,
@@ -107,6 +145,10 @@ pub(crate) struct RawUpstream {
     pending: Option<Located<Number>>,
     /// In which forms it is told who the client is: `xfcc`, `client-cert`, `client-cert-chain`, `jwt`.
     identity: Option<Vec<Located<IdentityForm>>>,
+    /// Tell a TCP upstream the addresses of each client in front of its bytes: `v1` or `v2` of the PROXY protocol.
+    proxy_protocol: Option<Located<RawProxyHeader>>,
+    /// With `v2`: tell it what TLS negotiated and who the client is, too.
+    tls_info: Option<Located<bool>>,
 }
 
 /// Connections and waiting requests beyond what a process can hold.
@@ -129,6 +171,7 @@ impl Upstream {
                 value: IdentityForm::Xfcc,
                 span: 0..0,
             }],
+            proxy_header: None,
         }
     }
 
@@ -177,6 +220,12 @@ impl RawUpstream {
         if let (Some(_), Some(one)) = (&self.endpoints, &self.endpoint) {
             check.error(&one.span, "give `endpoint` or `endpoints`, not both");
         }
+        let protocol = self.protocol.as_ref();
+        let protocol = protocol.map_or(UpstreamProtocol::Http1, |protocol| protocol.value);
+        let proxy_header = self.proxy_header(check, protocol);
+        if protocol == UpstreamProtocol::Tcp {
+            self.only_what_tcp_has(check);
+        }
         let texts: Vec<_> = self
             .endpoints
             .into_iter()
@@ -188,19 +237,24 @@ impl RawUpstream {
                 .error(table, "`endpoints` is missing")
                 .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
         }
-        let endpoints: Vec<_> = texts
-            .iter()
-            .filter_map(|text| endpoint(check, text))
-            .collect();
+        let known = !check.lost_key(table, "protocol");
+        let mut endpoints = Vec::new();
+        for text in &texts {
+            let Some((scheme, endpoint)) = endpoint(check, text) else {
+                continue;
+            };
+            if known {
+                scheme.fits(check, text, protocol);
+            }
+            endpoints.push(endpoint);
+        }
         check.distinct(&endpoints, "this endpoint");
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
         let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
         Upstream {
-            protocol: self
-                .protocol
-                .map_or(default.protocol, |protocol| protocol.value),
+            protocol,
             connect_timeout: check.duration(self.connect_timeout, default.connect_timeout, short),
             response_timeout: check.duration(
                 self.response_timeout,
@@ -212,15 +266,98 @@ impl RawUpstream {
             connections: check.count(self.connections, default.connections, 1..=COUNT_MAX),
             pending: check.count(self.pending, default.pending, 0..=COUNT_MAX),
             identity: self.identity.unwrap_or(default.identity),
+            proxy_header,
             ..default
+        }
+    }
+
+    fn proxy_header(
+        &self,
+        check: &mut Check<'_>,
+        protocol: UpstreamProtocol,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol.as_ref();
+        let tls = self.tls_info.as_ref().filter(|tls| tls.value);
+        if let (Some(version), UpstreamProtocol::Http1 | UpstreamProtocol::Http2) =
+            (version, protocol)
+        {
+            check
+                .error(
+                    &version.span,
+                    "an HTTP upstream gets no PROXY header: its connections are shared by many clients",
+                )
+                .help("`X-Forwarded-For` and `identity` tell it about each request; `protocol = \"tcp\"` has a connection for each client");
+        }
+        if let (Some(tls), None | Some(RawProxyHeader::V1)) =
+            (tls, version.map(|version| version.value))
+        {
+            check
+                .error(&tls.span, "`tls_info` is told in PROXY protocol 2 alone")
+                .help("add `proxy_protocol = \"v2\"`");
+        }
+        version.map(|version| match (version.value, tls) {
+            (RawProxyHeader::V1, _) => ProxyHeader::V1,
+            (RawProxyHeader::V2, None) => ProxyHeader::V2,
+            (RawProxyHeader::V2, Some(_)) => ProxyHeader::V2Tls,
+        })
+    }
+
+    fn only_what_tcp_has(&self, check: &mut Check<'_>) {
+        let place =
+            |value: &Option<Located<DurationText>>| value.as_ref().map(|value| value.span.clone());
+        let identity = self.identity.as_ref();
+        let identity = identity.and_then(|forms| forms.first());
+        let useless = [
+            ("response_timeout", place(&self.response_timeout)),
+            ("body_timeout", place(&self.body_timeout)),
+            ("idle_timeout", place(&self.idle_timeout)),
+            ("identity", identity.map(|form| form.span.clone())),
+        ];
+        for (key, span) in useless {
+            if let Some(span) = span {
+                let message = format!("`{key}` does nothing on a tcp upstream");
+                check.error(&span, message);
+            }
         }
     }
 }
 
-/// Reads `http://HOST:PORT`.
-pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<Endpoint>> {
-    let rest = match text.value.split_once("://") {
-        Some(("http", rest)) => rest,
+/// How an endpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// `http://`.
+    Http,
+    /// `tcp://`.
+    Tcp,
+}
+
+impl Scheme {
+    /// Reports an endpoint of the other kind.
+    fn fits(self, check: &mut Check<'_>, text: &Located<String>, protocol: UpstreamProtocol) {
+        let told = match (self, protocol) {
+            (Scheme::Http, UpstreamProtocol::Tcp) => {
+                Some("an upstream with `protocol = \"tcp\"` has endpoints like \"tcp://HOST:PORT\"")
+            }
+            (Scheme::Tcp, UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => {
+                Some("a tcp endpoint belongs to an upstream with `protocol = \"tcp\"`")
+            }
+            (Scheme::Http, UpstreamProtocol::Http1 | UpstreamProtocol::Http2)
+            | (Scheme::Tcp, UpstreamProtocol::Tcp) => None,
+        };
+        if let Some(message) = told {
+            check.error(&text.span, message);
+        }
+    }
+}
+
+/// Reads `http://HOST:PORT` or `tcp://HOST:PORT`.
+pub(crate) fn endpoint(
+    check: &mut Check<'_>,
+    text: &Located<String>,
+) -> Option<(Scheme, Located<Endpoint>)> {
+    let (scheme, rest) = match text.value.split_once("://") {
+        Some(("http", rest)) => (Scheme::Http, rest),
+        Some(("tcp", rest)) => (Scheme::Tcp, rest),
         Some(("https", _)) => {
             check
                 .error(&text.span, "TLS to upstreams is not supported yet")
@@ -231,7 +368,7 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
             let message = format!("{} is no endpoint", quoted(&text.value));
             check
                 .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\"");
+                .help("write it as \"http://HOST:PORT\", or \"tcp://HOST:PORT\"");
             return None;
         }
     };
@@ -242,8 +379,17 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
             .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
         return None;
     }
-    let endpoint = host_and_port(check, &text.span, authority, 80)?;
-    Some(text.with(endpoint))
+    let usual_port = match scheme {
+        Scheme::Http => 80,
+        // None that could be meant: 0 cannot be written.
+        Scheme::Tcp => 0,
+    };
+    let endpoint = host_and_port(check, &text.span, authority, usual_port)?;
+    if endpoint.port == 0 {
+        check.error(&text.span, "a tcp endpoint needs its port");
+        return None;
+    }
+    Some((scheme, text.with(endpoint)))
 }
 
 /// Reads `HOST` or `HOST:PORT`.

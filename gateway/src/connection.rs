@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::announced::client_of;
 use crate::limit::Slot;
-use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
+use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect, serve_tcp};
 use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot};
 use crate::telemetry::RefusalRecord;
@@ -30,14 +30,36 @@ pub async fn run(
     _slot: Slot,
 ) {
     let snapshot = worker.snapshot();
-    let Some((stream, client)) = Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await
+    let Some((stream, client, speaks)) =
+        Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await
     else {
         return;
     };
     worker.enter(&client);
-    match stream.tls().alpn_protocol() {
-        Some(b"h2") => Box::pin(serve_http2(stream, client, worker)).await,
-        _ => serve_http1(stream, client, worker).await,
+    match speaks {
+        Speaks::Http2 => Box::pin(serve_http2(stream, client, worker)).await,
+        Speaks::Http1 => serve_http1(stream, client, worker).await,
+        Speaks::Tcp => Box::pin(serve_tcp(stream, client, worker)).await,
+    }
+}
+
+/// What is spoken over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    Http2,
+    /// Anything else: nobody here reads it.
+    Tcp,
+}
+
+impl Speaks {
+    /// By the protocol that was chosen, and what the site does with it.
+    fn of(site: &SiteRules, alpn: Option<&[u8]>) -> Self {
+        match (site.settings.tcp_route(alpn), alpn) {
+            (Some(_), _) => Self::Tcp,
+            (None, Some(b"h2")) => Self::Http2,
+            (None, _) => Self::Http1,
+        }
     }
 }
 
@@ -49,7 +71,7 @@ async fn begin(
     listener: &Arc<str>,
     worker: &Rc<Worker>,
     snapshot: Arc<Snapshot>,
-) -> Option<(tls::TlsStream, Rc<Client>)> {
+) -> Option<(tls::TlsStream, Rc<Client>, Speaks)> {
     let start = Instant::now();
     // `None`: removed by a reload between accept and now.
     let settings = &snapshot.rules.listener(listener)?.settings;
@@ -93,7 +115,7 @@ async fn handshake(
     listener: &Arc<str>,
     worker: &Worker,
     snapshot: Arc<Snapshot>,
-) -> Option<(tls::TlsStream, Rc<Client>)> {
+) -> Option<(tls::TlsStream, Rc<Client>, Speaks)> {
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
             site,
@@ -143,7 +165,9 @@ async fn handshake(
     let listener = snapshot.rules.listener(listener);
     facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
     let early_data = stream.early_data();
-    Some((stream, Rc::new(Client::new(facts, shown, early_data))))
+    let speaks = Speaks::of(site, stream.tls().alpn_protocol());
+    let client = Rc::new(Client::new(facts, shown, early_data));
+    Some((stream, client, speaks))
 }
 
 /// Counts a handshake that began at `start`, and notes who came.

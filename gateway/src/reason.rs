@@ -104,7 +104,8 @@ reasons! {
     UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";
     UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
     UpstreamProtocol = "UPSTREAM_PROTOCOL", "the upstream's answer breaks HTTP";
-    TunnelIdle = "TUNNEL_IDLE", "no byte went either way through a WebSocket within timeouts.tunnel";
+    TunnelIdle = "TUNNEL_IDLE", "no byte went either way through a WebSocket or a TCP connection within timeouts.tunnel";
+    ProxyHeaderTooLong = "PROXY_HEADER_TOO_LONG", "what the upstream is to be told of the client does not fit into a PROXY protocol header of 4 KiB";
     UpstreamClosed = "UPSTREAM_CLOSED", "the upstream closed the connection before it answered";
 }
 

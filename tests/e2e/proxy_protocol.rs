@@ -1,14 +1,14 @@
 //! Proxies in front that tell who their clients are: who is believed, and what it changes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Command, Stdio};
 
 use portcullis::proxy_protocol::{Addresses, Origin, Tlv, tlv, write_v1, write_v2};
 use portcullis_bench::echo::Echo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{Client, Gateway, GatewayBuilder, until, within};
+use crate::harness::haproxy::HaProxy;
+use crate::harness::{Client, Gateway, GatewayBuilder, within};
 
 /// A gateway behind a proxy, that lets in who comes from 192.0.2.0/24 or from this machine.
 fn behind(echo: &Echo, from: &str) -> GatewayBuilder {
@@ -225,57 +225,9 @@ async fn a_redirect_listener_takes_a_header_too() {
     assert_eq!(line["client.address"], "192.0.2.7");
 }
 
-/// HAProxy in front of `to`, ended when this is dropped.
-struct HaProxy {
-    child: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl HaProxy {
-    async fn start(to: SocketAddr, send: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("haproxy.cfg");
-        let text = format!(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
-             listen l\n bind {address}\n server s {to} {send}\n"
-        );
-        std::fs::write(&file, text).unwrap();
-        let child = Command::new("haproxy")
-            .args(["-db", "-f"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        until("HAProxy listens", async || {
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
-        Self {
-            child,
-            address,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn haproxy_tells_its_clients_in_both_versions() {
-    if Command::new("haproxy").arg("-v").output().is_err() {
-        eprintln!(
-            "SKIPPED haproxy_tells_its_clients_in_both_versions: no haproxy (apt install haproxy)"
-        );
+    if !HaProxy::is_there("haproxy_tells_its_clients_in_both_versions") {
         return;
     }
     let echo = Echo::start().await.unwrap();
@@ -285,12 +237,16 @@ async fn haproxy_tells_its_clients_in_both_versions() {
         "send-proxy-v2",
         "send-proxy-v2 proxy-v2-options crc32c,unique-id",
     ] {
-        let haproxy = HaProxy::start(gateway.address(), send).await;
+        let section = format!(
+            "mode tcp\n bind {{}}\n server s {} {send}\n",
+            gateway.address()
+        );
+        let haproxy = HaProxy::start(&section).await;
         // Another address of this machine: what HAProxy itself comes from is 127.0.0.1.
         let socket = TcpSocket::new_v4().unwrap();
         let own: IpAddr = [127, 0, 0, 77].into();
         socket.bind((own, 0).into()).unwrap();
-        let tcp = socket.connect(haproxy.address).await.unwrap();
+        let tcp = socket.connect(haproxy.address()).await.unwrap();
         let mut connection = Client::new().connect_over(tcp).await.unwrap();
         assert_eq!(connection.get("/").await.unwrap().status, 200, "{send}");
         let seen = echo.record().requests().pop().unwrap();

@@ -111,15 +111,19 @@ pub(super) fn upstreams(
     tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
 ) -> (Vec<Upstream>, Upstreams) {
     let (names, tables) = in_file_order(tables);
-    let mut named = Vec::new();
+    let (mut named, mut protocols) = (Vec::new(), Vec::new());
     for (name, raw) in names.iter().zip(tables) {
-        named.push(raw.value.check(check, name, &raw.span));
+        let upstream = raw.value.check(check, name, &raw.span);
+        let known = !check.lost_key(&raw.span, "protocol");
+        protocols.push(known.then_some(upstream.protocol));
+        named.push(upstream);
     }
     let names = Names::new(check, "upstream", names);
     (
         named,
         Upstreams {
             names,
+            protocols,
             inline: Vec::new(),
         },
     )

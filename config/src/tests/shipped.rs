@@ -117,6 +117,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "ticket keys come from one of `hsm`, `file` and `redis`, not from several",
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
+        "this site takes early data, which a TCP upstream cannot tell from a copy of it",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -182,7 +183,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 28] = [
+const TABLES: [(&str, &str); 29] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -222,6 +223,10 @@ const TABLES: [(&str, &str); 28] = [
     (
         "`[[site.route]]`",
         "/properties/site/items/properties/route/items",
+    ),
+    (
+        "`[[site.tcp]]`",
+        "/properties/site/items/properties/tcp/items",
     ),
     ("`[[role]]`", "/properties/role/items"),
     ("`[[rule]]`", "/properties/rule/items"),
@@ -342,6 +347,19 @@ shadow = true
 trusted_hops = ["10.0.0.0/8", "::1"]
 xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = ["chain", "cert"] }
 jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
+[upstream."raw.a"]
+endpoints = ["tcp://[::1]:1", "tcp://h:2"]
+protocol = "tcp"
+proxy_protocol = "v2"
+tls_info = true
+[upstream.raw]
+endpoint = "tcp://h:3"
+protocol = "tcp"
+proxy_protocol = "v1"
+[[site]]
+hosts = "raw.b.c"
+certificate = { chain = "a", key = "pkcs11:object=api;token=edge" }
+tcp = [{ alpn = ["a", "b"], upstream = "raw.a" }, { upstream = "tcp://x:9" }]
 [upstream.signed]
 endpoint = "http://s"
 identity = ["jwt", "client-cert", "client-cert-chain"]

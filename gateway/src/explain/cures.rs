@@ -156,7 +156,9 @@ advices! {
     UpstreamProtocol: "the service does not speak what protocol says, or sends broken HTTP",
         "compare protocol (http1, h2) with what the service speaks; the detail names the defect";
     TunnelIdle: "client or service went away without a close, or they send no pings",
-        "have one side send WebSocket pings, or raise timeouts.tunnel";
+        "have one side send pings (of WebSocket, MQTT, the database's own keep-alive), or raise timeouts.tunnel";
+    ProxyHeaderTooLong: "a client certificate with a very long subject or SPIFFE ID",
+        "issue a certificate with shorter names, or leave tls_info of the upstream out";
     UpstreamClosed: "the service restarted, or closes idle connections sooner than the gateway",
         "set idle_timeout of the upstream below the service's keep-alive time";
 }

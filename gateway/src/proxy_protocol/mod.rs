@@ -7,6 +7,7 @@
 
 mod crc32c;
 mod error;
+pub mod ssl;
 pub mod tlv;
 mod v1;
 mod v2;
@@ -17,6 +18,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 pub use self::error::ProxyError;
+pub use self::ssl::Ssl;
 pub use self::tlv::Tlv;
 pub use self::v1::write as write_v1;
 pub use self::v2::write as write_v2;

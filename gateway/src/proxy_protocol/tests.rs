@@ -176,6 +176,25 @@ fn origin() -> impl Strategy<Value = Origin> {
     ]
 }
 
+fn certificate() -> impl Strategy<Value = ssl::Certificate> {
+    let shown = || prop_oneof![Just(ssl::Shown::Now), Just(ssl::Shown::Before)];
+    prop_oneof![
+        Just(ssl::Certificate::Absent),
+        shown().prop_map(ssl::Certificate::Unverified),
+        shown().prop_map(ssl::Certificate::Verified),
+    ]
+}
+
+#[test]
+fn what_is_cut_off_of_the_facts_of_tls_is_seen() {
+    assert_eq!(Ssl::read(&[1, 0, 0, 0]), Err(ProxyError::Tlv));
+    assert_eq!(
+        Ssl::read(&[1, 0, 0, 0, 0, 0x21, 0, 9]),
+        Err(ProxyError::Tlv)
+    );
+    assert_eq!(Ssl::read(&[0; 5]), Ok(None), "not over TLS");
+}
+
 fn tlvs() -> impl Strategy<Value = Vec<Tlv>> {
     let kind = any::<u8>().prop_filter("the writer's own", |kind| *kind != tlv::CRC32C);
     let value = proptest::collection::vec(any::<u8>(), 0..64);
@@ -207,6 +226,14 @@ proptest! {
         let mut bytes = Vec::new();
         write_v2(&origin, &tlvs, &mut bytes).unwrap();
         reads_back(bytes, &Header { origin, tlvs })?;
+    }
+
+    #[test]
+    fn the_facts_of_tls_read_back(certificate in certificate(), facts in tlvs()) {
+        let ssl = Ssl { certificate, facts };
+        let told = ssl.to_tlv().unwrap();
+        prop_assert_eq!(told.kind, ssl::SSL);
+        prop_assert_eq!(Ssl::read(&told.value), Ok(Some(ssl)));
     }
 
     #[test]

@@ -99,6 +99,31 @@ pub struct RequestRecord {
     pub duration: Duration,
 }
 
+/// The connection in a log line: where it comes from, what TLS came to, who the client is, where it came in.
+pub(super) fn write_connection(
+    connection: &ConnectionFacts,
+    client: &ClientIdentity,
+    line: &mut JsonLine<'_>,
+) {
+    line.text(
+        "\"client.address\":",
+        header_text(connection.client_address()),
+    )
+    .number("\"client.port\":", connection.client.port().into());
+    if let Some(proxy) = connection.proxy {
+        let proxy = proxy.to_canonical().to_string();
+        line.text("\"network.peer.address\":", &proxy);
+    }
+    line.text("\"tls.protocol.version\":", connection.tls_version)
+        .text("\"tls.cipher\":", connection.tls_cipher)
+        .text("\"tls.curve\":", connection.tls_curve)
+        .flag("\"tls.resumed\":", connection.tls_resumed)
+        .some_text("\"tls.resumption_declined\":", connection.tls_declined);
+    write_client(client, line);
+    line.text("\"listener\":", &connection.listener)
+        .text("\"site\":", &connection.site);
+}
+
 /// A client's certificate in a log line; nothing of a client without one.
 pub(super) fn write_client(client: &ClientIdentity, line: &mut JsonLine<'_>) {
     let Some(known) = client.known() else { return };
@@ -148,26 +173,10 @@ impl RequestRecord {
             .number("\"http.response.body.size\":", self.response_bytes.into())
             .text("\"network.protocol.version\":", self.protocol)
             .thousandths("\"duration_ms\":", self.duration.as_micros())
-            .flag("\"complete\":", self.complete)
-            .text(
-                "\"client.address\":",
-                header_text(connection.client_address()),
-            )
-            .number("\"client.port\":", connection.client.port().into());
-        if let Some(proxy) = connection.proxy {
-            let proxy = proxy.to_canonical().to_string();
-            line.text("\"network.peer.address\":", &proxy);
-        }
-        line.text("\"tls.protocol.version\":", connection.tls_version)
-            .text("\"tls.cipher\":", connection.tls_cipher)
-            .text("\"tls.curve\":", connection.tls_curve)
-            .flag("\"tls.resumed\":", connection.tls_resumed)
-            .some_text("\"tls.resumption_declined\":", connection.tls_declined);
+            .flag("\"complete\":", self.complete);
         let client = self.identity.as_ref().unwrap_or(&connection.identity);
-        write_client(client, &mut line);
-        line.text("\"listener\":", &connection.listener)
-            .text("\"site\":", &connection.site)
-            .some_text("\"rule\":", self.rule.as_deref())
+        write_connection(connection, client, &mut line);
+        line.some_text("\"rule\":", self.rule.as_deref())
             .texts("\"shadow.rule\":", self.shadows.iter().map(|rule| &**rule))
             .some_text("\"upstream\":", self.upstream.as_deref())
             .some_text("\"reason\":", self.reason.map(Reason::code))

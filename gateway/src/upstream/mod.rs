@@ -14,4 +14,4 @@ mod pool;
 pub use body::{ClientBodyError, RequestBody, ResponseBody, Switched};
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
-pub use pool::{Target, Upstreams};
+pub use pool::{Opened, Target, Upstreams};

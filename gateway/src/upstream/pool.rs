@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::response;
 use portcullis_config::{Upstream, UpstreamProtocol};
 use prometheus_client::metrics::counter::Counter;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -35,6 +36,14 @@ pub struct Target {
 /// One request in progress at an upstream; given back on drop.
 #[derive(Debug)]
 pub(super) struct Place(#[expect(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit);
+
+/// A connection that one client has for itself, with its place in the upstream's `connections`.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub tcp: TcpStream,
+    _place: Place,
+}
 
 impl Target {
     /// Makes the target of an upstream, or keeps the old one if its settings are the same.
@@ -163,7 +172,20 @@ impl Upstreams {
                     .send(&pool, &self.counters, request, place)
                     .await
             }
+            UpstreamProtocol::Tcp => Err(UpstreamError::NotHttp),
         }
+    }
+
+    /// Opens a connection for one permitted client alone. The permit is used up.
+    pub async fn open(
+        &self,
+        _permit: Permit,
+        target: &Arc<Target>,
+    ) -> Result<Opened, UpstreamError> {
+        let pool = self.pool(target);
+        let place = target.place().await?;
+        let tcp = pool.connect(&self.counters).await?;
+        Ok(Opened { tcp, _place: place })
     }
 
     fn pool(&self, target: &Arc<Target>) -> Rc<Pool> {
@@ -223,7 +245,7 @@ impl Pool {
     pub(super) async fn connect(
         &self,
         counters: &UpstreamCounters,
-    ) -> Result<tokio::net::TcpStream, UpstreamError> {
+    ) -> Result<TcpStream, UpstreamError> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let tcp = connect(&self.target.settings, turn).await?;

@@ -1,6 +1,6 @@
 //! PROXY headers: read or refused, whatever comes; what was read can be told on and reads the same.
 
-use portcullis::proxy_protocol::{MAX, Origin, parse, write_v1, write_v2};
+use portcullis::proxy_protocol::{MAX, Origin, Ssl, parse, write_v1, write_v2};
 
 /// Reads the input as the beginning of a connection.
 pub fn check(data: &[u8]) {
@@ -11,6 +11,12 @@ pub fn check(data: &[u8]) {
     // Byte by byte it is the same, and no earlier end is seen: nobody reads too far.
     for end in 0..length {
         assert_eq!(parse(&data[..end]), Ok(None));
+    }
+    for fact in &header.tlvs {
+        if let Ok(Some(ssl)) = Ssl::read(&fact.value) {
+            let told = ssl.to_tlv().expect("it was shorter than a TLV");
+            assert_eq!(Ssl::read(&told.value), Ok(Some(ssl)));
+        }
     }
     let mut line = Vec::new();
     write_v1(&header.origin, &mut line);
