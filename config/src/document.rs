@@ -17,7 +17,8 @@ use crate::hsm::RawHsm;
 use crate::hsm_group::RawHsmGroup;
 use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
-use crate::listener::{Above, RawListener, distinct_addresses};
+use crate::listener::{Above, RawListener};
+use crate::passthrough::{CheckedPassthrough, RawPassthrough};
 use crate::policy::RawRule;
 use crate::redis::RawRedis;
 use crate::resumption::RawResumption;
@@ -30,7 +31,8 @@ use crate::value::Number;
 use crate::{Config, Located, Places};
 
 use self::tables::{
-    finished, hsm_groups, hsms, listeners, policy, redis, resumption, sites, trusts, upstreams,
+    binds, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy, redis,
+    resumption, sites, trusts, upstreams,
 };
 
 /// More data workers than any machine has cores.
@@ -73,6 +75,8 @@ pub(crate) struct RawConfig {
     listener: Option<Vec<Located<RawListener>>>,
     /// What is served, by host name.
     site: Option<Vec<Located<RawSite>>>,
+    /// Server names whose connections are handed on as they come, undecrypted.
+    passthrough: Option<Vec<Located<RawPassthrough>>>,
     /// Named groups of client identities.
     role: Option<Vec<Located<RawRole>>>,
     /// Who may do what. Nothing is allowed without a rule; a deny wins over every allow.
@@ -114,9 +118,7 @@ impl RawConfig {
         };
         let (listener_names, drafts) = listeners(check, self.listener, &above);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
-        let binds = drafts.iter().filter_map(|draft| draft.bind.clone());
-        let admin_bind = admin_bind.value.map(|bind| admin_bind.with(bind));
-        distinct_addresses(check, &binds.chain(admin_bind).collect::<Vec<_>>());
+        binds(check, &drafts, admin_bind);
 
         let tokens = Tokens {
             names: &names,
@@ -133,20 +135,21 @@ impl RawConfig {
             upstreams: &mut upstreams,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
+        let passthroughs = passthroughs(check, self.passthrough, &mut around);
         let tickets = self.tickets.unwrap_or_default();
         let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
-        let listeners = finished(check, drafts, (&site_names, &sites));
-        let (role_names, roles, rules) = policy(check, self.role, self.rule, &sites);
+        let listeners = finished(check, drafts, (&site_names, &sites), &passthroughs);
+        let (role_names, roles, rules) =
+            policy(check, self.role, self.rule, (&sites, &passthroughs));
         let forwarding = self.forwarding.unwrap_or_default();
         let signed = forwarding.signed();
-        named
-            .iter()
-            .for_each(|upstream| upstream.check_identity(check, signed));
+        identities(check, &named, signed);
         let forwarding = forwarding.check(check, &role_names, &tokens);
         named.append(&mut upstreams.inline);
         Some(Config {
             listeners,
             sites: sites.into_iter().map(|checked| checked.site).collect(),
+            passthroughs: CheckedPassthrough::all(passthroughs),
             hsms: hsms.into_iter().collect::<Option<_>>()?,
             hsm_groups: groups.into_iter().map(|checked| checked.group).collect(),
             keys,

@@ -18,6 +18,7 @@ mod hsm_group;
 mod hsm_ref;
 mod limits;
 mod listener;
+mod passthrough;
 mod path;
 mod policy;
 mod proxy_protocol;
@@ -67,6 +68,7 @@ pub use hsm_group::HsmGroup;
 pub use hsm_ref::HsmRef;
 pub use limits::{Limits, Timeouts};
 pub use listener::{Http3, Listener, ListenerKind};
+pub use passthrough::Passthrough;
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
@@ -108,6 +110,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What is served, by host name.
     pub sites: Vec<Site>,
+    /// What is handed on as it comes, by server name.
+    pub passthroughs: Vec<Passthrough>,
     /// Named groups of identities.
     pub roles: Vec<Role>,
     /// Who may do what; nothing is allowed without a rule.

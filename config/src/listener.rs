@@ -7,12 +7,13 @@ use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
+use crate::passthrough::CheckedPassthrough;
 use crate::proxy_protocol::RawProxyProtocol;
 use crate::resumption::{Layer, RawResumption};
 use crate::site::CheckedSite;
 use crate::trust::Trusts;
 use crate::value::{Number, quoted};
-use crate::{ClientCert, Located, ProxyProtocol};
+use crate::{ClientCert, HostPattern, Located, ProxyProtocol};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +42,11 @@ pub struct Http3 {
 pub enum ListenerKind {
     /// `protocol = "https"` (default): terminate TLS and serve sites.
     Https {
-        /// Indices into [`crate::Config::sites`] of the sites served here, in file order. Never empty.
+        /// Indices into [`crate::Config::sites`] of the sites served here, in file order.
         sites: Vec<usize>,
+        /// Indices into [`crate::Config::passthroughs`] of those on this listener, in file order. Where there is none
+        /// there is a site.
+        passthroughs: Vec<usize>,
         /// The site for clients without SNI, and (unless `strict_sni`) with an SNI no site has.
         default_site: Option<usize>,
         /// Refuse an SNI no site has, also when there is a default site.
@@ -214,8 +218,8 @@ impl Draft {
         self,
         check: &mut Check<'_>,
         own: usize,
-        sites: &[CheckedSite],
-        names: &Names,
+        (names, sites): (&Names, &[CheckedSite]),
+        passthroughs: &[CheckedPassthrough],
     ) -> Option<Listener> {
         let kind = match self.protocol {
             Protocol::Redirect => ListenerKind::Redirect {
@@ -225,14 +229,20 @@ impl Draft {
                 let here = |site: &CheckedSite| site.listeners.contains(&Some(own));
                 let served: Vec<_> = (0..sites.len()).filter(|at| here(&sites[*at])).collect();
                 // A site with a mistyped listener may have meant this one.
-                let mistyped = sites.iter().any(|site| site.listeners.contains(&None));
-                if served.is_empty() && !mistyped && !check.lost_tables() {
+                let mistyped = sites.iter().any(|site| site.listeners.contains(&None))
+                    || passthroughs.iter().any(|it| it.listeners.contains(&None));
+                let passed = passthroughs.iter().enumerate();
+                let passed = passed.filter(|(_, it)| it.listeners.contains(&Some(own)));
+                let passed: Vec<_> = passed.map(|(at, _)| at).collect();
+                if served.is_empty() && passed.is_empty() && !mistyped && !check.lost_tables() {
                     let message = format!("no site is on the listener {}", quoted(&self.name));
                     check
                         .error(&self.span, message)
                         .help("add a `[[site]]`, or this listener to the `listeners` of one");
                 }
-                distinct_hosts(check, &self.name, served.iter().map(|at| &sites[*at]));
+                let hosts = served.iter().map(|at| &*sites[*at].hosts);
+                let names_passed = passed.iter().map(|at| &*passthroughs[*at].names);
+                distinct_hosts(check, &self.name, hosts.chain(names_passed));
                 let default_site = self.default_site.and_then(|wanted| {
                     let index = names.index(check, &wanted)?;
                     if !served.contains(&index) {
@@ -247,6 +257,7 @@ impl Draft {
                 });
                 ListenerKind::Https {
                     sites: served,
+                    passthroughs: passed,
                     default_site,
                     strict_sni: self.strict_sni,
                 }
@@ -262,15 +273,15 @@ impl Draft {
     }
 }
 
-/// One host of one listener leads to one site.
+/// One host of one listener leads to one site, or to one passthrough.
 fn distinct_hosts<'a>(
     check: &mut Check<'_>,
     listener: &str,
-    sites: impl Iterator<Item = &'a CheckedSite>,
+    owners: impl Iterator<Item = &'a [Located<HostPattern>]>,
 ) {
     let mut seen = HashMap::new();
-    for (index, site) in sites.enumerate() {
-        for host in &site.hosts {
+    for (index, hosts) in owners.enumerate() {
+        for host in hosts {
             match seen.insert(&host.value, (index, &host.span)) {
                 // Within one site it was reported already.
                 Some((other, first)) if other != index => {

@@ -147,9 +147,9 @@ impl RawSite {
     ) -> CheckedSite {
         let name = self.name().map_or_else(String::new, |name| name.value);
         let written = self.hosts.as_ref().map(Vec::len);
-        let hosts = hosts(check, table, self.hosts);
+        let hosts = hosts_of(check, (table, "hosts"), self.hosts);
         let hosts_are_known = written == Some(hosts.len()) && !check.lost_key(table, "hosts");
-        let listeners = listeners(check, table, self.listeners, around);
+        let listeners = listeners_of(check, (table, "site"), self.listeners, around);
         let own = self.client_cert.and_then(|raw| {
             raw.value
                 .check(check, &raw.span, around.trusts)
@@ -215,16 +215,24 @@ impl RawSite {
     }
 }
 
-fn hosts(
+/// The names that stand under `key`.
+pub(crate) fn hosts_of(
     check: &mut Check<'_>,
-    table: &Span,
+    (table, key): (&Span, &str),
     written: Option<Vec<Located<String>>>,
 ) -> Vec<Located<HostPattern>> {
-    let written = check.required(table, "hosts", written);
+    let written = check.required(table, key, written);
     if written.as_ref().is_some_and(Vec::is_empty) {
+        let what = match key {
+            "hosts" => "site",
+            _ => "passthrough",
+        };
         check
-            .error(table, "`hosts` is empty, so this site is never served")
-            .help("use `hosts = [\"*\"]` for every host");
+            .error(
+                table,
+                format!("`{key}` is empty, so this {what} is never served"),
+            )
+            .help(format!("use `{key} = [\"*\"]` for every host"));
     }
     let mut hosts = Vec::new();
     for text in written.unwrap_or_default() {
@@ -242,9 +250,10 @@ fn hosts(
     hosts
 }
 
-fn listeners(
+/// The https listeners a site, or whatever it is, is on.
+pub(crate) fn listeners_of(
     check: &mut Check<'_>,
-    table: &Span,
+    (table, what): (&Span, &str),
     written: Option<Vec<Located<String>>>,
     around: &Surroundings<'_>,
 ) -> Vec<Option<usize>> {
@@ -256,7 +265,7 @@ fn listeners(
             check
                 .error(
                     table,
-                    "this site is never served: there is no https listener",
+                    format!("this {what} is never served: there is no https listener"),
                 )
                 .help("add a `[[listener]]` with `protocol = \"https\"` (the default)");
         }
@@ -265,7 +274,10 @@ fn listeners(
     check.distinct(&written, "this listener");
     if written.is_empty() {
         check
-            .error(table, "`listeners` is empty, so this site is never served")
+            .error(
+                table,
+                format!("`listeners` is empty, so this {what} is never served"),
+            )
             .help("leave the key out to mean all https listeners");
     }
     let mut listeners = Vec::new();
@@ -281,7 +293,7 @@ fn listeners(
             let message = format!("the listener {} only redirects", quoted(&name.value));
             check
                 .error(&name.span, message)
-                .help("a site is on https listeners");
+                .help(format!("a {what} is on https listeners"));
             listeners.push(None);
             continue;
         }

@@ -10,15 +10,18 @@ use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use self::announced::client_of;
+use self::announced::{Announced, client_of};
+use self::from::{From, Own};
 use crate::limit::Slot;
-use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect, serve_tcp};
+use crate::proxy::{
+    Client, Worker, serve_http1, serve_http2, serve_passthrough, serve_redirect, serve_tcp,
+};
 use crate::reason::Reason;
-use crate::snapshot::{SiteRules, Snapshot};
+use crate::snapshot::{SiteRules, Snapshot, normalize_host};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::{AddressText, ConnectionFacts};
 use crate::telemetry::metrics::HandshakeLabel;
-use crate::tls::{self, AcceptSettings, Accepted, Negotiated, Outcome, Resolve, SiteTls};
+use crate::tls::{self, AcceptSettings, Accepted, Arrived, Negotiated, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
@@ -30,10 +33,15 @@ pub async fn run(
     _slot: Slot,
 ) {
     let snapshot = worker.snapshot();
-    let Some((stream, client, speaks)) =
-        Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await
-    else {
+    let Some(begun) = Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await else {
         return;
+    };
+    let (stream, client, speaks) = match begun {
+        Begun::Shaken(stream, client, speaks) => (stream, client, speaks),
+        Begun::HandedOn(handed_on) => {
+            let (handed_on, facts) = *handed_on;
+            return Box::pin(serve_passthrough(handed_on, facts, worker)).await;
+        }
     };
     worker.enter(&client);
     match speaks {
@@ -41,6 +49,14 @@ pub async fn run(
         Speaks::Http1 => serve_http1(stream, client, worker).await,
         Speaks::Tcp => Box::pin(serve_tcp(stream, client, worker)).await,
     }
+}
+
+/// What a connection began with.
+enum Begun {
+    /// A handshake, which is complete.
+    Shaken(tls::TlsStream, Rc<Client>, Speaks),
+    /// A ClientHello for a name that is passed through.
+    HandedOn(Box<(tls::HandedOn, ConnectionFacts)>),
 }
 
 /// What is spoken over a connection.
@@ -71,16 +87,21 @@ async fn begin(
     listener: &Arc<str>,
     worker: &Rc<Worker>,
     snapshot: Arc<Snapshot>,
-) -> Option<(tls::TlsStream, Rc<Client>, Speaks)> {
+) -> Option<Begun> {
     let start = Instant::now();
     // `None`: removed by a reload between accept and now.
     let settings = &snapshot.rules.listener(listener)?.settings;
-    let mut from = From { client: peer, peer };
+    let mut from = From {
+        client: peer,
+        peer,
+        own: Own::No,
+    };
     if let Some(proxies) = &settings.proxy_protocol {
         let by = start + snapshot.timeouts.client_hello;
         // Boxed: a handshake does not carry the room for it.
         match Box::pin(client_of(&mut tcp, peer, proxies, by)).await {
-            Ok(client) => from.client = client,
+            Ok(Announced::Client(client)) => from.client = client,
+            Ok(Announced::Proxy) => from.own = Own::Yes,
             Err(Refused { reason, detail }) => {
                 worker.refuse(&RefusalRecord {
                     detail: Some(&*detail).filter(|detail| !detail.is_empty()),
@@ -98,15 +119,6 @@ async fn begin(
     handshake((tcp, start), from, listener, worker, snapshot).await
 }
 
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy)]
-struct From {
-    /// The client, as a trusted proxy announced it where one stands in front.
-    client: SocketAddr,
-    /// The other end of the socket.
-    peer: SocketAddr,
-}
-
 /// Performs the TLS handshake of a connection that was accepted `start`, under the snapshot of then. Refusals are counted
 /// and logged here.
 async fn handshake(
@@ -115,7 +127,7 @@ async fn handshake(
     listener: &Arc<str>,
     worker: &Worker,
     snapshot: Arc<Snapshot>,
-) -> Option<(tls::TlsStream, Rc<Client>, Speaks)> {
+) -> Option<Begun> {
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
             site,
@@ -145,7 +157,11 @@ async fn handshake(
         shown,
         resumption,
     } = match tls::accept(tcp, &resolver, (settings, &worker.turns)).await {
-        Ok(accepted) => accepted,
+        Ok(Arrived::Accepted(accepted)) => accepted,
+        Ok(Arrived::HandedOn(handed_on)) => {
+            let facts = from.facts(&handed_on, listener, &snapshot)?;
+            return Some(Begun::HandedOn(Box::new((handed_on, facts))));
+        }
         Err(failure) => {
             let site = failure.site.map(|site| &*snapshot.rules.sites[site].name);
             let detail = Some(&*failure.detail).filter(|detail| !detail.is_empty());
@@ -161,13 +177,13 @@ async fn handshake(
     }
     let shaken = (Negotiated::of(stream.tls()), &shown, resumption);
     let mut facts = greet(worker, (from.client, listener), site, shaken, start);
-    facts.proxy = (from.client != from.peer).then(|| from.peer.ip());
+    facts.proxy = from.proxy();
     let listener = snapshot.rules.listener(listener);
     facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
     let early_data = stream.early_data();
     let speaks = Speaks::of(site, stream.tls().alpn_protocol());
     let client = Rc::new(Client::new(facts, shown, early_data));
-    Some((stream, client, speaks))
+    Some(Begun::Shaken(stream, client, speaks))
 }
 
 /// Counts a handshake that began at `start`, and notes who came.
@@ -267,6 +283,13 @@ impl Resolve for Sites<'_> {
             .site_for_client(server_name)?;
         Ok((site, Arc::clone(&self.snapshot.sites[site].tls)))
     }
+
+    fn hands_on(&self, server_name: &str) -> bool {
+        let listener = self.snapshot.rules.listener(self.listener);
+        let names = listener.and_then(|listener| listener.names.as_ref());
+        let owner = names.and_then(|names| names.passthrough_of(&normalize_host(server_name)));
+        owner.is_some()
+    }
 }
 
 /// Counts a handshake in progress.
@@ -307,6 +330,7 @@ fn group_name(group: Option<NamedGroup>) -> &'static str {
 }
 
 mod announced;
+mod from;
 mod quic;
 #[cfg(test)]
 mod sizes;

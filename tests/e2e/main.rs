@@ -32,6 +32,7 @@ mod known_intermediates;
 mod load_tool;
 mod ocsp;
 mod ocsp_patience;
+mod passthrough;
 mod path_confusion;
 mod policy_test;
 mod refusals_client_cert;

@@ -183,7 +183,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 29] = [
+const TABLES: [(&str, &str); 30] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -228,6 +228,7 @@ const TABLES: [(&str, &str); 29] = [
         "`[[site.tcp]]`",
         "/properties/site/items/properties/tcp/items",
     ),
+    ("`[[passthrough]]`", "/properties/passthrough/items"),
     ("`[[role]]`", "/properties/role/items"),
     ("`[[rule]]`", "/properties/rule/items"),
     (
@@ -347,6 +348,9 @@ shadow = true
 trusted_hops = ["10.0.0.0/8", "::1"]
 xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = ["chain", "cert"] }
 jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
+[[passthrough]]
+names = ["p.b.c", "*.p.b.c"]
+upstream = "tcp://y:9"
 [upstream."raw.a"]
 endpoints = ["tcp://[::1]:1", "tcp://h:2"]
 protocol = "tcp"

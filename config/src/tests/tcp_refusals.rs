@@ -107,6 +107,71 @@ fn who_the_client_is_can_be_told_over_connections_of_its_own_alone() {
 }
 
 #[test]
+fn a_name_leads_to_one_place() {
+    let site = "hosts = [\"api.example.com\"]\n";
+    let passthrough = |lines: &str| {
+        let table = format!("[[passthrough]]\n{lines}\n[[site]]\nname = \"api\"\n");
+        GOOD.replace("[[site]]\nname = \"api\"\n", &table)
+    };
+    let taken = passthrough("names = \"API.example.com\"\nupstream = \"tcp://h:1\"");
+    let told = super::told(&taken);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with("`api.example.com` is on the listener `public` already"),
+        "{told:?}"
+    );
+    for (lines, message) in [
+        ("upstream = \"tcp://h:1\"", "10:1 `names` is missing"),
+        (
+            "names = []\nupstream = \"tcp://h:1\"",
+            "10:1 `names` is empty, so this passthrough is never served",
+        ),
+        ("names = \"a.b\"", "10:1 `upstream` is missing"),
+        (
+            "names = \"a.b\"\nupstream = \"orders\"",
+            "12:12 the upstream `orders` speaks HTTP",
+        ),
+        (
+            "names = \"a.b\"\nupstream = \"http://h\"",
+            "12:12 the upstream `http://h` speaks HTTP",
+        ),
+        (
+            "names = \"a.b\"\nlisteners = []\nupstream = \"tcp://h:1\"",
+            "10:1 `listeners` is empty, so this passthrough is never served",
+        ),
+        (
+            "names = \"a.b\"\nlisteners = \"x\"\nupstream = \"tcp://h:1\"",
+            "12:13 no listener is called `x`",
+        ),
+    ] {
+        assert_eq!(super::told(&passthrough(lines)), [message], "{lines}");
+    }
+    assert!(GOOD.contains(site));
+}
+
+#[test]
+fn a_listener_may_have_nothing_but_a_passthrough_and_rules_may_name_it() {
+    let more = "[[listener]]\nname = \"raw\"\nbind = \"0.0.0.0:5432\"\n[[passthrough]]\nnames = \"db.b.c\"\n\
+                listeners = \"raw\"\nupstream = \"tcp://h:1\"\n[[rule]]\nroles = \"anyone\"\nhosts = \"db.b.c\"\n";
+    let public = "hosts = [\"api.example.com\"]\nlisteners = \"public\"\n";
+    let text = GOOD.replace("hosts = [\"api.example.com\"]\n", public) + more;
+    let config = good(&text);
+    assert_eq!(config.passthroughs[0].name(), "db.b.c");
+    let crate::ListenerKind::Https {
+        sites,
+        passthroughs,
+        ..
+    } = &config.listeners[1].kind
+    else {
+        panic!("{config:?}");
+    };
+    assert_eq!(
+        (sites.as_slice(), passthroughs.as_slice()),
+        (&[][..], &[0][..])
+    );
+}
+
+#[test]
 fn connections_go_by_the_protocol_they_chose() {
     let mixed =
         "upstream = \"orders\"\ntcp = [{ alpn = [\"mqtt\", \"x\"], upstream = \"tcp://h:1\" }]\n";

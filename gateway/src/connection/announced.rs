@@ -13,20 +13,29 @@ use crate::proxy_protocol::{MAX, Origin, ProxyError, parse};
 use crate::reason::Reason;
 use crate::trust::Refused;
 
-/// The address of the client behind `peer`. A connection of the proxy's own (LOCAL) keeps the proxy's address.
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Announced {
+    /// The client's that comes from here.
+    Client(SocketAddr),
+    /// The proxy's own (LOCAL), which keeps its address.
+    Proxy,
+}
+
+/// Who is behind `peer`.
 pub(super) async fn client_of(
     tcp: &mut TcpStream,
     peer: SocketAddr,
     proxies: &ProxyProtocol,
     by: Instant,
-) -> Result<SocketAddr, Refused> {
+) -> Result<Announced, Refused> {
     if !proxies.from.iter().any(|net| net.contains(peer.ip())) {
         return Err(refused(Reason::ProxySourceNotTrusted, String::new()));
     }
     let origin = timeout_at(by, read(tcp)).await;
     match origin.map_err(|_| refused(Reason::ProxyHeaderTimeout, String::new()))?? {
-        Origin::Local => Ok(peer),
-        Origin::Client(addresses) => Ok(addresses.source()),
+        Origin::Local => Ok(Announced::Proxy),
+        Origin::Client(addresses) => Ok(Announced::Client(addresses.source())),
         Origin::Unknown => {
             let detail = "the proxy does not know an address of its client";
             Err(refused(Reason::ProxyHeaderInvalid, detail.to_owned()))

@@ -49,8 +49,8 @@ advices! {
         "compare with tls.suites and tls.groups of the site; add a second certificate of the other key kind";
     NoExtendedMasterSecret: "a TLS 1.2 library from before 2015",
         "update the client's TLS library, or have it speak TLS 1.3";
-    AlpnMismatch: "an HTTP/2-only client (gRPC) on a site with http2 = false, or a protocol that is no HTTP",
-        "set http2 = true on the site, or correct the client's ALPN list";
+    AlpnMismatch: "an HTTP/2-only client (gRPC) on a site with http2 = false, or a protocol that no route of the site is for",
+        "set http2 = true on the site, add a [[site.tcp]] with this alpn, or correct the client's ALPN list";
     HandshakeTimeout: "a slow or stalled client, packet loss, or a token that is slow to sign",
         "look at portcullis_hsm_waiting first; then raise timeouts.handshake";
     HandshakeProtocol: "a broken TLS library, a middlebox, or an attack",

@@ -25,9 +25,9 @@ pub struct ConnectionFacts {
     pub client: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
-    /// Name of the site chosen by SNI.
+    /// Name of the site chosen by SNI, or of the passthrough where TLS does not end here.
     pub site: Arc<str>,
-    /// `1.2` or `1.3`.
+    /// `1.2` or `1.3`; like the rest of TLS empty where it does not end here.
     pub tls_version: &'static str,
     /// IANA name of the cipher suite.
     pub tls_cipher: &'static str,
@@ -52,6 +52,28 @@ pub struct ConnectionFacts {
 pub struct AddressText(OnceCell<HeaderValue>);
 
 impl ConnectionFacts {
+    /// Of a connection whose TLS does not end here.
+    pub fn unterminated(
+        client: SocketAddr,
+        (listener, passthrough): (&Arc<str>, Arc<str>),
+        identity: ClientIdentity,
+    ) -> Self {
+        Self {
+            client,
+            listener: Arc::clone(listener),
+            site: passthrough,
+            tls_version: "",
+            tls_cipher: "",
+            tls_curve: "",
+            tls_resumed: false,
+            tls_declined: None,
+            identity,
+            address: AddressText::default(),
+            alt_svc: None,
+            proxy: None,
+        }
+    }
+
     /// The peer's IP address, IPv4 also where it came as IPv6.
     pub fn client_address(&self) -> &HeaderValue {
         self.address.0.get_or_init(|| {
@@ -113,6 +135,12 @@ pub(super) fn write_connection(
     if let Some(proxy) = connection.proxy {
         let proxy = proxy.to_canonical().to_string();
         line.text("\"network.peer.address\":", &proxy);
+    }
+    if let Some(state) = connection.identity.unterminated() {
+        line.text("\"client.identity\":", state)
+            .text("\"listener\":", &connection.listener)
+            .text("\"passthrough\":", &connection.site);
+        return;
     }
     line.text("\"tls.protocol.version\":", connection.tls_version)
         .text("\"tls.cipher\":", connection.tls_cipher)

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::admission::{Admitted, Asked};
 use crate::identity::ClientIdentity;
+use crate::policy::Permit;
 use crate::proxy::admission::Stopped;
 use crate::proxy::worker::Worker;
 use crate::reason::Reason;
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::ConnectionFacts;
 use crate::telemetry::tcp_log::TcpRecord;
+use crate::upstream::Target;
 
 /// Writes the access log line of one connection on drop, and keeps its counters.
 pub(super) struct Recorder {
@@ -25,21 +26,28 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// The connection has begun.
-    pub(super) fn new(worker: &Rc<Worker>, facts: &Rc<ConnectionFacts>, asked: &Asked) -> Self {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        facts: &Rc<ConnectionFacts>,
+        server_name: Option<&str>,
+    ) -> Self {
         let metrics = &worker.shared.metrics;
         metrics.tcp_connections.inc();
         metrics.tcp_connections_open.inc();
         let id = worker.ids.request_id();
         let mut record = TcpRecord::new(Rc::clone(facts), id.to_str().unwrap_or_default());
-        record.host.clone_from(&asked.server_name);
-        let alpn = asked.alpn.as_deref();
-        record.alpn = alpn.map(|alpn| String::from_utf8_lossy(alpn).into());
+        record.host = server_name.map(Into::into);
         Self {
             worker: Rc::clone(worker),
             record,
             start: Instant::now(),
             header: 0,
         }
+    }
+
+    /// The protocol that was chosen.
+    pub(super) fn negotiated(&mut self, alpn: Option<&[u8]>) {
+        self.record.alpn = alpn.map(|alpn| String::from_utf8_lossy(alpn).into());
     }
 
     /// Whose connection it is to carry.
@@ -53,17 +61,19 @@ impl Recorder {
     }
 
     /// It was decided.
-    pub(super) fn note(&mut self, admitted: &Admitted<'_>) {
-        let permit = &admitted.permit;
+    pub(super) fn note(&mut self, permit: &Permit, target: &Target) {
         self.record.rule = Some(Arc::clone(permit.rule()));
         self.record.shadows = permit.shadows().to_vec();
         for rule in permit.shadows() {
             self.worker.shared.metrics.shadow_denied(rule);
         }
-        self.record.upstream = Some(Arc::clone(&admitted.target.name));
-        // The site may have verified what the handshake did not.
+        self.record.upstream = Some(Arc::clone(&target.name));
+    }
+
+    /// Who the client is to the site, which may have verified what the handshake did not.
+    pub(super) fn identify(&mut self, identity: &ClientIdentity) {
         if let ClientIdentity::Unverified(_) = self.record.connection.identity {
-            self.record.identity = Some(admitted.caller.identity.clone());
+            self.record.identity = Some(identity.clone());
         }
     }
 
