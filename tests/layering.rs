@@ -20,6 +20,7 @@ const FLOORS: [&[&str]; 17] = [
         "patience",
         "turns",
         "http1",
+        "balance",
         "proxy_protocol",
     ],
     &["policy", "route", "telemetry", "identity_fields"],
@@ -40,13 +41,14 @@ const FLOORS: [&[&str]; 17] = [
 ];
 
 /// Rooms that are plain functions (ARCHITECTURE, invariant 4), and what they must not name.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 9] = [
     "policy",
     "route",
     "identity",
     "identity_fields",
     "path",
     "http1",
+    "balance",
     "explain",
     "proxy_protocol",
 ];

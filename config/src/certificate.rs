@@ -10,7 +10,7 @@ use crate::hsm_ref::{Tokens, Wanted};
 use crate::{HsmRef, Located};
 
 /// One certificate chain with the key that proves it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The chain.
     pub chain: Located<ChainSource>,
@@ -209,10 +209,7 @@ fn software_key(
     if policy > KeyPolicy::Any {
         let policy = policy.as_str();
         check
-            .error(
-                &path.span,
-                "the `key_policy` of this site refuses software keys",
-            )
+            .error(&path.span, "this `key_policy` refuses software keys")
             .help(format!(
                 "`{policy}` asks for a key in a token: use `pkcs11:...`, or `any`"
             ));

@@ -13,8 +13,8 @@ use crate::Located;
 use crate::source::{Diagnostic, SourceMap};
 use crate::syntax::Lost;
 use crate::value::{
-    CountText, DurationText, Number, SizeText, did_you_mean, duration_text, parse_duration,
-    parse_size, quoted, size_text,
+    CountText, Decimal, DurationText, Number, Share, SizeText, did_you_mean, duration_text,
+    parse_duration, parse_size, quoted, share, size_text,
 };
 
 /// A range in the files.
@@ -167,6 +167,16 @@ impl<'a> Check<'a> {
                 default
             }
         }
+    }
+
+    /// A part of a whole, or the default.
+    pub(crate) fn share(&mut self, value: Option<Located<Decimal>>, default: Share) -> Share {
+        let Some(number) = value else { return default };
+        share(number.value).unwrap_or_else(|| {
+            self.error(&number.span, "must be between 0 and 1")
+                .help("a share has at most three digits behind the point, as in 0.125");
+            default
+        })
     }
 
     /// A number within bounds; `auto`, also the default, is `None`.

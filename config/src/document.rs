@@ -27,6 +27,7 @@ use crate::site::{RawSite, Surroundings};
 use crate::tickets::RawTickets;
 use crate::trust::RawTrust;
 use crate::upstream::RawUpstream;
+use crate::upstream_tls::Believed;
 use crate::value::Number;
 use crate::{Config, Located, Places};
 
@@ -98,18 +99,25 @@ pub(crate) struct RawConfig {
 impl RawConfig {
     /// Checks everything. The result counts only if `check` holds no mistake afterwards.
     pub(crate) fn check(self, check: &mut Check<'_>) -> Option<Config> {
-        let workers = self
-            .workers
-            .map(|workers| check.count(Some(workers), 1, 1..=WORKERS_MAX));
+        let workers = workers(check, self.workers);
         let state_dir = self.state_dir.map(|text| check.path(&text).value);
         let limits = self.limits.unwrap_or_default().check(check);
         let timeouts = self.timeouts.unwrap_or_default().check(check);
         let keys = self.keys.unwrap_or_default().check(check);
         let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
         let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
-        let (mut named, mut upstreams) = upstreams(check, self.upstream);
-
         let trusts = trusts(check, self.trust);
+        let tokens = Tokens {
+            names: &names,
+            hsms: &hsms,
+            groups: &groups,
+            keys: &keys,
+        };
+        let believed = Believed {
+            trusts: &trusts,
+            tokens: &tokens,
+        };
+        let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
         let above = Above {
             trusts: &trusts,
@@ -120,12 +128,6 @@ impl RawConfig {
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
         binds(check, &drafts, admin_bind);
 
-        let tokens = Tokens {
-            names: &names,
-            hsms: &hsms,
-            groups: &groups,
-            keys: &keys,
-        };
         let mut around = Surroundings {
             listeners: &drafts,
             listener_names: &listener_names,
@@ -142,8 +144,7 @@ impl RawConfig {
         let (role_names, roles, rules) =
             policy(check, self.role, self.rule, (&sites, &passthroughs));
         let forwarding = self.forwarding.unwrap_or_default();
-        let signed = forwarding.signed();
-        identities(check, &named, signed);
+        identities(check, &named, forwarding.signed());
         let forwarding = forwarding.check(check, &role_names, &tokens);
         named.append(&mut upstreams.inline);
         Some(Config {
@@ -166,8 +167,13 @@ impl RawConfig {
             admin,
             log: self.log.unwrap_or_default().check(check),
             state_dir,
-            workers: workers.and_then(NonZeroUsize::new),
+            workers,
             places: Places::default(),
         })
     }
+}
+
+fn workers(check: &mut Check<'_>, written: Option<Located<Number>>) -> Option<NonZeroUsize> {
+    let count = written.map(|number| check.count(Some(number), 1, 1..=WORKERS_MAX));
+    count.and_then(NonZeroUsize::new)
 }

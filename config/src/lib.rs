@@ -33,6 +33,7 @@ mod tickets;
 mod tls;
 mod trust;
 mod upstream;
+mod upstream_tls;
 
 // From text to that: files, syntax, shape, meaning.
 mod check;
@@ -86,8 +87,12 @@ pub use tcp::TcpRoute;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
-pub use upstream::{Endpoint, IdentityForm, ProxyHeader, Upstream, UpstreamProtocol};
-pub use value::did_you_mean;
+pub use upstream::{
+    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, ProxyHeader, Scheme,
+    Upstream, UpstreamProtocol,
+};
+pub use upstream_tls::UpstreamTls;
+pub use value::{Share, did_you_mean};
 
 /// The whole checked configuration.
 #[derive(Debug, Clone)]

@@ -112,11 +112,17 @@ impl Upstreams {
         check: &mut Check<'_>,
         text: &Located<String>,
     ) -> Option<(usize, Option<UpstreamProtocol>)> {
-        let (scheme, endpoint) = endpoint(check, text)?;
-        let protocol = match scheme {
-            Scheme::Http => UpstreamProtocol::Http1,
+        let endpoint = endpoint(check, text)?;
+        let protocol = match endpoint.scheme {
+            Scheme::Http | Scheme::Https => UpstreamProtocol::Http1,
             Scheme::Tcp => UpstreamProtocol::Tcp,
         };
+        if endpoint.scheme == Scheme::Https {
+            let message = "nothing says whom to believe at this address";
+            check.error(&text.span, message).help(
+                "add an `[upstream.NAME]` with this endpoint and `tls = { trust = \"...\" }`, and write its name here",
+            );
+        }
         let mut known = self.inline.iter();
         let known = known.position(|upstream| upstream.name == text.value);
         let index = known.unwrap_or_else(|| {

@@ -127,6 +127,12 @@ impl Shaper<'_> {
                 };
                 DeValue::String(Cow::Owned(number.to_string()))
             }
+            DeValue::Float(number) if allows("number") => {
+                DeValue::String(Cow::Owned(number.as_str().replace('_', "")))
+            }
+            DeValue::Integer(number) if allows("number") => {
+                DeValue::String(Cow::Owned(number.as_str().replace('_', "")))
+            }
             DeValue::Boolean(value) if allows("boolean") => DeValue::Boolean(value),
             other => {
                 self.wrong_type(&other, schema, &span);

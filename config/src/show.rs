@@ -8,15 +8,13 @@ mod page;
 mod policy;
 mod resumption;
 mod trust;
+mod upstream;
 
 use std::path::Path;
 
 use self::page::{Page, list, quote};
 use crate::value::size_text;
-use crate::{
-    Config, Endpoint, Listener, ListenerKind, LogTarget, Passthrough, ProxyHeader, RoleRef, Site,
-    Upstream, UpstreamProtocol,
-};
+use crate::{Config, Listener, ListenerKind, LogTarget, Passthrough, RoleRef, Site};
 
 impl Config {
     /// The configuration as one TOML file, defaults and inherited values included, paths absolute.
@@ -52,7 +50,7 @@ impl Config {
             .upstreams
             .iter()
             .filter(|upstream| !upstream.name.contains("://"));
-        named.for_each(|upstream| page.upstream(upstream));
+        named.for_each(|upstream| page.upstream(upstream, self));
         page.process(self);
         page.text
     }
@@ -114,9 +112,10 @@ impl Page {
             site.tls.groups.iter().map(|group| quote(group.as_str())),
         );
         self.resumption(&site.resumption, config);
-        site.certificates
-            .iter()
-            .for_each(|certificate| self.certificate(certificate, config));
+        site.certificates.iter().for_each(|certificate| {
+            self.item("site.certificate");
+            self.certificate(certificate, config);
+        });
         for route in &site.routes {
             self.item("site.route");
             self.key(
@@ -168,38 +167,6 @@ impl Page {
             ListenerKind::Redirect { .. } => false,
         });
         self.list("listeners", on.map(|listener| quote(&listener.name)));
-    }
-
-    fn upstream(&mut self, upstream: &Upstream) {
-        self.table(&format!("upstream.{}", quote(&upstream.name)));
-        let tcp = upstream.protocol == UpstreamProtocol::Tcp;
-        let scheme = if tcp { "tcp" } else { "http" };
-        let url = |endpoint: &Endpoint| match endpoint.host.contains(':') {
-            true => quote(format!("{scheme}://[{}]:{}", endpoint.host, endpoint.port)),
-            false => quote(format!("{scheme}://{}:{}", endpoint.host, endpoint.port)),
-        };
-        let endpoints = upstream.endpoints.iter();
-        self.list("endpoints", endpoints.map(|endpoint| url(endpoint)));
-        self.key("protocol", quote(upstream.protocol.as_str()));
-        self.duration("connect_timeout", upstream.connect_timeout);
-        self.key("connections", upstream.connections);
-        self.key("pending", upstream.pending);
-        if tcp {
-            if let Some(header) = upstream.proxy_header {
-                let version = match header {
-                    ProxyHeader::V1 => "v1",
-                    ProxyHeader::V2 | ProxyHeader::V2Tls => "v2",
-                };
-                self.key("proxy_protocol", quote(version));
-            }
-            let tls_info = upstream.proxy_header == Some(ProxyHeader::V2Tls);
-            return self.key("tls_info", tls_info);
-        }
-        self.duration("response_timeout", upstream.response_timeout);
-        self.duration("body_timeout", upstream.body_timeout);
-        self.duration("idle_timeout", upstream.idle_timeout);
-        let forms = upstream.identity.iter();
-        self.list("identity", forms.map(|form| quote(form.as_str())));
     }
 
     /// The tables there is one of.

@@ -1,25 +1,55 @@
 //! `[upstream.NAME]`: where requests go.
+mod balance;
+mod ejection;
+mod endpoint;
+mod health;
+mod tcp;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::Located;
 use crate::check::{Check, Span};
-use crate::host::parse_host;
 use crate::schema::one_or_many;
-use crate::value::{DurationText, Number, quoted};
+use crate::upstream_tls::{Believed, RawUpstreamTls};
+use crate::value::{DurationText, Number};
+use crate::{Located, UpstreamTls};
+
+use self::balance::RawBalance;
+pub use self::balance::{Balance, HashOn};
+pub use self::ejection::Ejection;
+use self::ejection::RawEjection;
+use self::endpoint::RawEndpoint;
+pub use self::endpoint::{Endpoint, Scheme};
+pub(crate) use self::endpoint::{endpoint, host_and_port};
+use self::health::RawHealth;
+pub use self::health::{Health, HealthProbe};
+pub use self::tcp::ProxyHeader;
+use self::tcp::{RawProxyHeader, proxy_header};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// NAME of the table; for an inline `upstream = "http://..."` the URL itself.
     pub name: String,
-    /// Never empty; used in turn.
+    /// Never empty.
     pub endpoints: Vec<Located<Endpoint>>,
+    /// How they share the requests. Default in turn.
+    pub balance: Balance,
+    /// Cookie that keeps a client at its endpoint. Default none.
+    pub sticky: Option<String>,
+    /// When one that fails is left out.
+    pub ejection: Ejection,
+    /// How they are asked whether they are well. Default not at all.
+    pub health: Option<Health>,
+    /// How long one that is back or new takes to its whole share. Default it has it at once.
+    pub slow_start: Option<Duration>,
     /// Default HTTP/1.1.
     pub protocol: UpstreamProtocol,
-    /// TCP connect. Default 3 s.
+    /// TLS to the endpoints; `None` for plain TCP.
+    pub tls: Option<Box<UpstreamTls>>,
+    /// TCP connect, with TLS its handshake included. Default 3 s.
     pub connect_timeout: Duration,
     /// From the end of the request, its body included, to the response head. Default 60 s.
     pub response_timeout: Duration,
@@ -37,25 +67,16 @@ pub struct Upstream {
     pub proxy_header: Option<ProxyHeader>,
 }
 
-/// Host and port of an upstream; names are resolved when connecting.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// DNS name or IP literal (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
 /// What is spoken to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum UpstreamProtocol {
     /// `"http1"`.
     #[serde(rename = "http1")]
     Http1,
-    /// `"h2"`: HTTP/2 with prior knowledge.
+    /// `"h2"`: HTTP/2, with prior knowledge or agreed by ALPN.
     #[serde(rename = "h2")]
     Http2,
-    /// `"tcp"`: bytes, for `[[site.tcp]]`.
+    /// `"tcp"`: bytes, for `[[site.tcp]]` and `[[passthrough]]`.
     #[serde(rename = "tcp")]
     Tcp,
 }
@@ -64,32 +85,11 @@ impl UpstreamProtocol {
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Http1 => "http1",
-            Self::Http2 => "h2",
-            Self::Tcp => "tcp",
+            UpstreamProtocol::Http1 => "http1",
+            UpstreamProtocol::Http2 => "h2",
+            UpstreamProtocol::Tcp => "tcp",
         }
     }
-}
-
-/// What a TCP upstream is told of a client, in front of its bytes (PROXY protocol).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyHeader {
-    /// `"v1"`: a line with the addresses.
-    V1,
-    /// `"v2"`: the addresses, binary, with a checksum.
-    V2,
-    /// `"v2"` with `tls_info = true`: what TLS negotiated and who the client is, too.
-    V2Tls,
-}
-
-/// `proxy_protocol` of an upstream as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RawProxyHeader {
-    /// Text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 /// A form in which an upstream is told who the client is.
@@ -122,16 +122,30 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT` or `tcp://HOST:PORT`, used in turn. One of `endpoints` and
-    /// `endpoint` is required.
-    #[schemars(schema_with = "one_or_many::<String>")]
-    endpoints: Option<Vec<Located<String>>>,
+    /// Addresses of the service, `http://HOST:PORT`, `https://HOST:PORT` or `tcp://HOST:PORT`, or tables with `url` and
+    /// `weight`. One of `endpoints` and `endpoint` is required.
+    #[schemars(schema_with = "one_or_many::<RawEndpoint>")]
+    endpoints: Option<Vec<Located<RawEndpoint>>>,
     /// The address of the service, when there is only one.
     endpoint: Option<Located<String>>,
-    /// What is spoken to the service: `http1`, `h2` (HTTP/2 with prior knowledge, for gRPC), or `tcp` (bytes, for
-    /// `[[site.tcp]]`).
+    /// How the endpoints share the requests: `round-robin`, `least-request`, `p2c` or `hash`.
+    balance: Option<Located<RawBalance>>,
+    /// With `hash`: what it is that the same endpoint serves, `identity`, `header:NAME` or `cookie:NAME`.
+    /// Required there.
+    hash: Option<Located<String>>,
+    /// Name of a cookie by which the gateway sends a client to the same endpoint again. Default: none.
+    sticky: Option<Located<String>>,
+    /// How long an endpoint that comes back takes to its whole share; `off`: it has it at once.
+    slow_start: Option<Located<DurationText>>,
+    /// When an endpoint that fails is left out.
+    ejection: Option<Located<RawEjection>>,
+    /// How endpoints are asked whether they are well. Default: not at all.
+    health: Option<Located<RawHealth>>,
+    /// What is spoken to the service: `http1`, `h2` (HTTP/2, for gRPC), or `tcp` (bytes, for `[[site.tcp]]`).
     protocol: Option<Located<UpstreamProtocol>>,
-    /// How long connecting may take.
+    /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them; also for `tcp://`.
+    tls: Option<Located<RawUpstreamTls>>,
+    /// How long connecting may take, with TLS its handshake included.
     connect_timeout: Option<Located<DurationText>>,
     /// From the end of the request, its body included, to the head of the response.
     response_timeout: Option<Located<DurationText>>,
@@ -156,11 +170,17 @@ const COUNT_MAX: usize = 1 << 20;
 
 impl Upstream {
     /// An upstream with all defaults.
-    pub(crate) fn new(name: String, endpoints: Vec<Located<Endpoint>>) -> Self {
+    pub fn new(name: String, endpoints: Vec<Located<Endpoint>>) -> Self {
         Upstream {
             name,
             endpoints,
+            balance: Balance::RoundRobin,
+            sticky: None,
+            ejection: Ejection::default(),
+            health: None,
+            slow_start: None,
             protocol: UpstreamProtocol::Http1,
+            tls: None,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -204,8 +224,8 @@ impl RawUpstream {
     pub(crate) fn check(
         self,
         check: &mut Check<'_>,
-        name: &Located<String>,
-        table: &Span,
+        (name, table): (&Located<String>, &Span),
+        around: Believed<'_>,
     ) -> Upstream {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if !name.value.bytes().all(plain) {
@@ -214,47 +234,40 @@ impl RawUpstream {
                 "an upstream name has only letters, digits, `-`, `_` and `.`",
             );
         }
-        let lost = ["endpoints", "endpoint"]
-            .iter()
-            .any(|key| check.lost_key(table, key));
-        if let (Some(_), Some(one)) = (&self.endpoints, &self.endpoint) {
-            check.error(&one.span, "give `endpoint` or `endpoints`, not both");
-        }
         let protocol = self.protocol.as_ref();
         let protocol = protocol.map_or(UpstreamProtocol::Http1, |protocol| protocol.value);
-        let proxy_header = self.proxy_header(check, protocol);
         if protocol == UpstreamProtocol::Tcp {
             self.only_what_tcp_has(check);
         }
-        let texts: Vec<_> = self
-            .endpoints
-            .into_iter()
-            .flatten()
-            .chain(self.endpoint)
-            .collect();
-        if texts.is_empty() && !lost {
-            check
-                .error(table, "`endpoints` is missing")
-                .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
+        let proxy_header = proxy_header(check, &self, protocol);
+        let endpoints = endpoints(check, table, self.endpoints, self.endpoint);
+        if !check.lost_key(table, "protocol") {
+            tcp::fit(check, &endpoints, protocol);
         }
-        let known = !check.lost_key(table, "protocol");
-        let mut endpoints = Vec::new();
-        for text in &texts {
-            let Some((scheme, endpoint)) = endpoint(check, text) else {
-                continue;
-            };
-            if known {
-                scheme.fits(check, text, protocol);
-            }
-            endpoints.push(endpoint);
-        }
-        check.distinct(&endpoints, "this endpoint");
+        let tls = self.tls.map(|raw| {
+            let (span, raw) = (raw.span, raw.value);
+            raw.check(check, &span, around)
+        });
+        let tls = match protocol {
+            UpstreamProtocol::Tcp => tls.map(Box::new),
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => agreed(check, tls, &endpoints),
+        };
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
         let long = Duration::from_millis(1)..=Duration::from_secs(86_400);
         Upstream {
+            balance: balance::balance(check, self.balance, self.hash),
+            sticky: balance::sticky(check, self.sticky),
+            ejection: self
+                .ejection
+                .map_or(default.ejection, |raw| raw.value.check(check)),
+            health: self
+                .health
+                .and_then(|raw| raw.value.check(check, &raw.span)),
+            slow_start: check.duration_or_off(self.slow_start, None, short.clone()),
             protocol,
+            tls,
             connect_timeout: check.duration(self.connect_timeout, default.connect_timeout, short),
             response_timeout: check.duration(
                 self.response_timeout,
@@ -270,160 +283,65 @@ impl RawUpstream {
             ..default
         }
     }
+}
 
-    fn proxy_header(
-        &self,
-        check: &mut Check<'_>,
-        protocol: UpstreamProtocol,
-    ) -> Option<ProxyHeader> {
-        let version = self.proxy_protocol.as_ref();
-        let tls = self.tls_info.as_ref().filter(|tls| tls.value);
-        if let (Some(version), UpstreamProtocol::Http1 | UpstreamProtocol::Http2) =
-            (version, protocol)
-        {
-            check
+/// `tls` where the endpoints are `https://`, and nowhere else.
+fn agreed(
+    check: &mut Check<'_>,
+    tls: Option<UpstreamTls>,
+    endpoints: &[Located<Endpoint>],
+) -> Option<Box<UpstreamTls>> {
+    let wanted = match tls {
+        Some(_) => Scheme::Https,
+        None => Scheme::Http,
+    };
+    let mut endpoints = endpoints.iter().filter(|it| it.scheme != Scheme::Tcp);
+    let odd = endpoints.find(|endpoint| endpoint.scheme != wanted);
+    if let Some(odd) = odd {
+        match wanted {
+            Scheme::Http => check
                 .error(
-                    &version.span,
-                    "an HTTP upstream gets no PROXY header: its connections are shared by many clients",
+                    &odd.span,
+                    "this endpoint speaks TLS, and nothing says whom to believe there",
                 )
-                .help("`X-Forwarded-For` and `identity` tell it about each request; `protocol = \"tcp\"` has a connection for each client");
-        }
-        if let (Some(tls), None | Some(RawProxyHeader::V1)) =
-            (tls, version.map(|version| version.value))
-        {
-            check
-                .error(&tls.span, "`tls_info` is told in PROXY protocol 2 alone")
-                .help("add `proxy_protocol = \"v2\"`");
-        }
-        version.map(|version| match (version.value, tls) {
-            (RawProxyHeader::V1, _) => ProxyHeader::V1,
-            (RawProxyHeader::V2, None) => ProxyHeader::V2,
-            (RawProxyHeader::V2, Some(_)) => ProxyHeader::V2Tls,
-        })
-    }
-
-    fn only_what_tcp_has(&self, check: &mut Check<'_>) {
-        let place =
-            |value: &Option<Located<DurationText>>| value.as_ref().map(|value| value.span.clone());
-        let identity = self.identity.as_ref();
-        let identity = identity.and_then(|forms| forms.first());
-        let useless = [
-            ("response_timeout", place(&self.response_timeout)),
-            ("body_timeout", place(&self.body_timeout)),
-            ("idle_timeout", place(&self.idle_timeout)),
-            ("identity", identity.map(|form| form.span.clone())),
-        ];
-        for (key, span) in useless {
-            if let Some(span) = span {
-                let message = format!("`{key}` does nothing on a tcp upstream");
-                check.error(&span, message);
-            }
-        }
-    }
-}
-
-/// How an endpoint is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    /// `http://`.
-    Http,
-    /// `tcp://`.
-    Tcp,
-}
-
-impl Scheme {
-    /// Reports an endpoint of the other kind.
-    fn fits(self, check: &mut Check<'_>, text: &Located<String>, protocol: UpstreamProtocol) {
-        let told = match (self, protocol) {
-            (Scheme::Http, UpstreamProtocol::Tcp) => {
-                Some("an upstream with `protocol = \"tcp\"` has endpoints like \"tcp://HOST:PORT\"")
-            }
-            (Scheme::Tcp, UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => {
-                Some("a tcp endpoint belongs to an upstream with `protocol = \"tcp\"`")
-            }
-            (Scheme::Http, UpstreamProtocol::Http1 | UpstreamProtocol::Http2)
-            | (Scheme::Tcp, UpstreamProtocol::Tcp) => None,
+                .help("add `tls = { trust = \"NAME\" }`, with a `[trust.NAME]` or a PEM file of CA certificates"),
+            Scheme::Https | Scheme::Tcp => check
+                .error(&odd.span, "this endpoint is without TLS, but the upstream has `tls`")
+                .help("write `https://` before every endpoint, or take `tls` away"),
         };
-        if let Some(message) = told {
-            check.error(&text.span, message);
-        }
     }
+    tls.map(Box::new)
 }
 
-/// Reads `http://HOST:PORT` or `tcp://HOST:PORT`.
-pub(crate) fn endpoint(
+/// The addresses of an upstream, from whichever key they stand in.
+fn endpoints(
     check: &mut Check<'_>,
-    text: &Located<String>,
-) -> Option<(Scheme, Located<Endpoint>)> {
-    let (scheme, rest) = match text.value.split_once("://") {
-        Some(("http", rest)) => (Scheme::Http, rest),
-        Some(("tcp", rest)) => (Scheme::Tcp, rest),
-        Some(("https", _)) => {
-            check
-                .error(&text.span, "TLS to upstreams is not supported yet")
-                .help("write `http://` and keep the path to the service on a network you trust");
-            return None;
-        }
-        _ => {
-            let message = format!("{} is no endpoint", quoted(&text.value));
-            check
-                .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\", or \"tcp://HOST:PORT\"");
-            return None;
-        }
-    };
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#', '@']) {
+    table: &Span,
+    many: Option<Vec<Located<RawEndpoint>>>,
+    one: Option<Located<String>>,
+) -> Vec<Located<Endpoint>> {
+    let lost = ["endpoints", "endpoint"]
+        .iter()
+        .any(|key| check.lost_key(table, key));
+    if let (Some(_), Some(one)) = (&many, &one) {
+        check.error(&one.span, "give `endpoint` or `endpoints`, not both");
+    }
+    let one = one.map(|text| text.with(RawEndpoint::Address(text.value.clone())));
+    let written: Vec<_> = many.into_iter().flatten().chain(one).collect();
+    if written.is_empty() && !lost {
         check
-            .error(&text.span, "an endpoint has no path, query or user")
-            .help("the path of a request is forwarded as it is; write only \"http://HOST:PORT\"");
-        return None;
+            .error(table, "`endpoints` is missing")
+            .help("add `endpoints = [\"http://127.0.0.1:8080\"]`");
     }
-    let usual_port = match scheme {
-        Scheme::Http => 80,
-        // None that could be meant: 0 cannot be written.
-        Scheme::Tcp => 0,
-    };
-    let endpoint = host_and_port(check, &text.span, authority, usual_port)?;
-    if endpoint.port == 0 {
-        check.error(&text.span, "a tcp endpoint needs its port");
-        return None;
-    }
-    Some((scheme, text.with(endpoint)))
-}
-
-/// Reads `HOST` or `HOST:PORT`.
-pub(crate) fn host_and_port(
-    check: &mut Check<'_>,
-    span: &Span,
-    authority: &str,
-    usual_port: u16,
-) -> Option<Endpoint> {
-    // An IPv6 literal has colons of its own, so the port begins behind the bracket.
-    let port_at = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match authority[port_at..].rfind(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(port_at + colon);
-            let digits = port[1..].bytes().all(|byte| byte.is_ascii_digit());
-            (
-                host,
-                port[1..]
-                    .parse::<u16>()
-                    .ok()
-                    .filter(|port| digits && *port != 0),
-            )
-        }
-        None => (authority, Some(usual_port)),
-    };
-    let Some(port) = port else {
-        check.error(span, "a port is a number from 1 to 65535");
-        return None;
-    };
-    match parse_host(host) {
-        Ok(host) => Some(Endpoint { host, port }),
-        Err(problem) => {
-            check.error(span, format!("{} is no host: {problem}", quoted(host)));
-            None
-        }
-    }
+    let read = written
+        .into_iter()
+        .filter_map(|raw| raw.value.check(check, &raw.span));
+    let endpoints: Vec<_> = read.collect();
+    // Twice the same is one with twice the weight.
+    let addresses: Vec<_> = endpoints
+        .iter()
+        .map(|it| it.with((it.host.clone(), it.port)))
+        .collect();
+    check.distinct(&addresses, "this endpoint");
+    endpoints
 }

@@ -1,6 +1,6 @@
 //! Small values that are text in the file: durations, sizes, names; and how they are written back.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -34,6 +34,54 @@ impl<'de> Deserialize<'de> for Number {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Number).map_err(serde::de::Error::custom)
     }
+}
+
+/// A number with a fraction, not negative, such as `0.5`.
+#[derive(Debug, Clone, Copy, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Decimal(pub(crate) f64);
+
+// The shaper hands numbers over as text.
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Decimal).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A part of a whole, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// A half.
+    pub(crate) const HALF: Share = Share(500);
+
+    /// In thousandths of the whole, 0 to 1000.
+    pub fn thousandths(self) -> u32 {
+        self.0
+    }
+
+    /// This part of so many, rounded down.
+    pub fn of(self, count: usize) -> usize {
+        count * self.0 as usize / 1_000
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // With its fraction also where that is zero: the schema says number, and so does the text.
+        write!(f, "{:?}", f64::from(self.0) / 1_000.0)
+    }
+}
+
+/// A part of a whole between 0 and 1, to the thousandth.
+pub(crate) fn share(number: Decimal) -> Option<Share> {
+    let thousandths = number.0 * 1_000.0;
+    let whole =
+        (0.0..=1_000.0).contains(&thousandths) && (thousandths.round() - thousandths).abs() < 1e-6;
+    whole.then_some(Share(thousandths.round() as u32))
 }
 
 const TIME_UNITS: [(&str, u64); 5] = [

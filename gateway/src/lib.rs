@@ -33,6 +33,7 @@ pub mod patience;
 pub mod proxy;
 pub mod turns;
 
+pub mod balance;
 pub mod upstream;
 
 pub mod snapshot;

@@ -100,6 +100,7 @@ reasons! {
     NoRoute = "NO_ROUTE", "no route of the site matches the path";
     IdentityNotSigned = "IDENTITY_NOT_SIGNED", "the identity for the upstream could not be signed in time";
     // Upstream.
+    UpstreamTls = "UPSTREAM_TLS", "an endpoint took the connection, but TLS to it failed: it is not believed, or does not believe the gateway";
     UpstreamConnect = "UPSTREAM_CONNECT", "no endpoint of the upstream accepted a connection in time";
     UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";
     UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
@@ -132,9 +133,10 @@ impl Reason {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamBusy | Self::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamConnect | Self::UpstreamProtocol | Self::UpstreamClosed => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::UpstreamTls
+            | Self::UpstreamConnect
+            | Self::UpstreamProtocol
+            | Self::UpstreamClosed => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -33,6 +33,7 @@ use crate::telemetry::{LogSink, Metrics};
 use crate::ticket_keys::TicketKeysError;
 use crate::tls::acceleration::Acceleration;
 use crate::trust::DenyError;
+use crate::upstream;
 
 /// Commands that may wait: reloads are rare and one at a time.
 const COMMANDS: usize = 8;
@@ -118,8 +119,8 @@ pub fn prepare(
     Ok((config, standing, snapshot))
 }
 
-/// Has the revocation lists of a snapshot looked after, its OCSP questions answered and its stores connected, on the
-/// control runtime.
+/// Has the revocation lists of a snapshot looked after, its OCSP questions answered, its stores connected and its upstreams
+/// watched, on the control runtime.
 fn keep_fresh(snapshot: &Snapshot) {
     for bundle in &snapshot.rules.bundles {
         if let Some(lists) = bundle.crl() {
@@ -132,6 +133,7 @@ fn keep_fresh(snapshot: &Snapshot) {
     for store in snapshot.stores.iter() {
         store.connect();
     }
+    snapshot.targets.iter().for_each(upstream::keep);
 }
 
 /// Gives errors of upper rooms the file and line their names were written at.
@@ -162,7 +164,7 @@ fn warn_of_state_dir(config: &Config) {
 }
 
 impl Server {
-    /// Starts everything. Call within a tokio runtime, which becomes the control runtime.
+    /// Starts everything. Call within a local tokio runtime, which becomes the control runtime.
     pub async fn start(path: &Path) -> Result<Self, ServerError> {
         let (config, standing, snapshot) = prepare(path, None)?;
         let keys = &snapshot.resumption.resources.keys;

@@ -3,17 +3,20 @@
 mod names;
 mod resumption;
 mod rules;
+mod upstreams;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use http::HeaderName;
-use portcullis_config::{Config, Forwarding, IdentityJwt, Limits, Site, Timeouts};
+use portcullis_config::{Certificate, Config, Forwarding, IdentityJwt, Limits, Site, Timeouts};
 
 pub use self::names::{NameTable, normalize_host};
 pub use self::resumption::Resumption;
 pub use self::rules::{ListenerView, Rules, SiteRules, Standing};
-use crate::certificates::{ProvenCertificate, Tokens, load_certificate, load_key};
+use crate::certificates::{
+    CertificateError, ProvenCertificate, Tokens, load_certificate, load_key,
+};
 use crate::fleet::Stores;
 use crate::jws::JwsSigner;
 use crate::tls::{Resources, Resuming, SiteTls};
@@ -76,6 +79,23 @@ pub struct SnapshotError {
     pub message: String,
 }
 
+impl SnapshotError {
+    /// At the key or at the chain, wherever the mistake is.
+    fn of_certificate(certificate: &Certificate, error: &CertificateError) -> Self {
+        use crate::certificates::CertificateError as E;
+        let span = match error {
+            E::Hsm(_) | E::NoToken(_) | E::Provenance { .. } => certificate.key.span.clone(),
+            E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) | E::NotCa(..) => {
+                certificate.chain.span.clone()
+            }
+        };
+        Self {
+            span,
+            message: error.to_string(),
+        }
+    }
+}
+
 impl Snapshot {
     /// Builds a snapshot: opens tokens, loads and proves certificates, reads trust bundles. All errors at
     /// once. Tokens, revocation lists and pools of upstreams are taken over from `old` where their settings did not
@@ -119,6 +139,14 @@ impl Snapshot {
             (Some(settings), Some(tokens)) => build_tokens(config, settings, tokens, &mut errors),
             _ => None,
         };
+        let old_targets = old.map_or(&[][..], |old| &old.targets);
+        let targets = match (&tokens, &rules) {
+            (Some(tokens), Some(rules)) => {
+                let trust = &rules.upstream_trust;
+                upstreams::build(config, (trust, tokens), old_targets, &mut errors)
+            }
+            _ => Vec::new(),
+        };
         let (Some(tokens), Some(rules), Some(resumption)) = (tokens, rules, resumption) else {
             return Err(errors);
         };
@@ -126,18 +154,13 @@ impl Snapshot {
             return Err(errors);
         }
         tokens.tune();
-        let old_targets = old.map_or(&[][..], |old| &old.targets);
         Ok(Self {
             generation: old.map_or(1, |old| old.generation + 1),
             rules,
             sites,
             resumption,
             stores,
-            targets: config
-                .upstreams
-                .iter()
-                .map(|upstream| Target::reuse(upstream, old_targets))
-                .collect(),
+            targets,
             forwarding: config.forwarding.clone(),
             identity_tokens,
             limits: config.limits.clone(),
@@ -179,23 +202,9 @@ fn build_site(
 ) -> Option<SiteView> {
     let mut certificates = Vec::with_capacity(site.certificates.len());
     for certificate in &site.certificates {
-        match load_certificate(config, site, certificate, tokens) {
+        match load_certificate(config, certificate, site.key_policy, tokens) {
             Ok(proven) => certificates.push(proven),
-            Err(error) => {
-                use crate::certificates::CertificateError as E;
-                let span = match error {
-                    E::Hsm(_) | E::NoToken(_) | E::Provenance { .. } => {
-                        certificate.key.span.clone()
-                    }
-                    E::Read(..) | E::Pem(..) | E::Leaf(_) | E::Anchor(..) | E::NotCa(..) => {
-                        certificate.chain.span.clone()
-                    }
-                };
-                errors.push(SnapshotError {
-                    span,
-                    message: error.to_string(),
-                });
-            }
+            Err(error) => errors.push(SnapshotError::of_certificate(certificate, &error)),
         }
     }
     if certificates.len() < site.certificates.len() {

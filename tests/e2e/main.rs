@@ -77,5 +77,8 @@ mod proxy_protocol_out;
 mod tcp;
 mod tcp_ends;
 mod tcp_services;
+mod upstream_balance;
+mod upstream_health;
+mod upstream_tls;
 mod upstreams;
 mod websocket;

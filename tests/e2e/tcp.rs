@@ -1,6 +1,7 @@
 //! Connections that carry no HTTP: who gets through, and what goes through.
 
 use portcullis_bench::echo::Echo;
+use portcullis_bench::pki::write_file;
 use rustls::AlertDescription as Alert;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -8,7 +9,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::harness::peer::{take, take_all};
 use crate::harness::{
-    Client, Gateway, GatewayBuilder, Peer, RawTls, Site, client_ca, client_leaf, within,
+    Client, Gateway, GatewayBuilder, Peer, RawTls, Site, client_ca, client_leaf, server_ca, within,
 };
 
 /// Connects to the first listener.
@@ -261,4 +262,71 @@ async fn many_bytes_come_back_as_they_went() {
         .unwrap();
     sending.await.unwrap();
     assert!(back == bytes);
+}
+
+#[tokio::test]
+async fn connections_are_shared_and_none_is_lost_where_one_service_is_away() {
+    let (here, there, away) = (
+        Peer::start().await,
+        Peer::start().await,
+        Peer::start().await,
+    );
+    let urls = [&here, &there, &away].map(|peer| format!("'tcp://{}'", peer.address()));
+    drop(away);
+    let upstream = format!(
+        "[upstream.raw]\nprotocol = 'tcp'\nendpoints = [{}]",
+        urls.join(", ")
+    );
+    let gateway = Gateway::builder()
+        .site(Site::new("localhost").tcp("upstream = 'raw'"))
+        .extra_toml(&upstream)
+        .allow("anyone")
+        .spawn()
+        .await;
+    let mut open = Vec::new();
+    let mut counts = [0, 0];
+    for _ in 0..12 {
+        open.push(connect(&gateway, &plain()).await);
+        let accepted = async {
+            tokio::select! {
+                tcp = here.accept() => (0, tcp),
+                tcp = there.accept() => (1, tcp),
+            }
+        };
+        let (at, _tcp) = within("a connection to either", accepted).await;
+        counts[at] += 1;
+    }
+    assert!(counts.iter().all(|count| *count >= 3), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_service_may_want_tls_and_the_gateways_own_certificate() {
+    let echo = Echo::start().await.unwrap();
+    let inner = Gateway::builder()
+        .client_cert("require", client_ca())
+        .upstream(&echo)
+        .role("name = 'edge'\ncommon_name = 'edge'")
+        .allow("edge")
+        .spawn()
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let own = client_leaf("edge").write(folder.path(), "edge").unwrap();
+    let root = folder.path().join("root.pem");
+    write_file(&root, server_ca().root_pem()).unwrap();
+    let tls = |certificate: &str| {
+        let trust = root.display();
+        format!("tls = {{ trust = '{trust}', server_name = 'localhost'{certificate} }}")
+    };
+    let (chain, key) = (own.chain.display(), own.key.display());
+    let shown = format!(", certificate = {{ chain = '{chain}', key = 'file:{key}' }}");
+    for (certificate, status) in [("", None), (shown.as_str(), Some(200))] {
+        let gateway = Gateway::builder()
+            .software_key(&own.key)
+            .tcp(inner.address(), &tls(certificate))
+            .allow("anyone")
+            .spawn()
+            .await;
+        let answer = Client::new().alpn(&[]).get(&gateway, "/").await;
+        assert_eq!(answer.ok().map(|answer| answer.status.as_u16()), status);
+    }
 }

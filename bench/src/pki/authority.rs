@@ -87,6 +87,20 @@ impl Ca {
     /// SubjectPublicKeyInfo): PEM, the leaf first, then the intermediates. `hosts` are DNS names,
     /// IP addresses and URIs.
     pub fn server_chain(&self, hosts: &[&str], public_key: &[u8]) -> anyhow::Result<String> {
+        self.chain_of(hosts, public_key, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// The same for a client.
+    pub fn client_chain(&self, names: &[&str], public_key: &[u8]) -> anyhow::Result<String> {
+        self.chain_of(names, public_key, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn chain_of(
+        &self,
+        hosts: &[&str],
+        public_key: &[u8],
+        usage: ExtendedKeyUsagePurpose,
+    ) -> anyhow::Result<String> {
         let public_key = SubjectPublicKeyInfo::from_der(public_key)
             .context("this kind of public key cannot be certified")?;
         let hosts = hosts.iter().map(|&host| host.to_owned());
@@ -99,7 +113,7 @@ impl Ca {
         params.distinguished_name = named(hosts.first().map_or("server", String::as_str));
         Validity::Now.apply(&mut params);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let leaf = self.sign(&params, &public_key)?;
         Ok([vec![leaf.pem()], self.intermediates()].concat().concat())

@@ -17,6 +17,7 @@ use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::{RawUpstream, Signed};
+use crate::upstream_tls::Believed;
 use crate::{Hsm, Listener, Located, Redis, Role, Rule, Timeouts, Upstream};
 
 /// Named tables in the order of the files, which a map does not keep.
@@ -111,11 +112,12 @@ pub(super) fn resumption(
 pub(super) fn upstreams(
     check: &mut Check<'_>,
     tables: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+    around: Believed<'_>,
 ) -> (Vec<Upstream>, Upstreams) {
     let (names, tables) = in_file_order(tables);
     let (mut named, mut protocols) = (Vec::new(), Vec::new());
     for (name, raw) in names.iter().zip(tables) {
-        let upstream = raw.value.check(check, name, &raw.span);
+        let upstream = raw.value.check(check, (name, &raw.span), around);
         let known = !check.lost_key(&raw.span, "protocol");
         protocols.push(known.then_some(upstream.protocol));
         named.push(upstream);

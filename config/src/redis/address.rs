@@ -83,12 +83,12 @@ fn address(
         RawMode::Sentinel => SENTINEL_PORT,
         RawMode::Single | RawMode::Cluster => SERVER_PORT,
     };
-    let endpoint = host_and_port(check, &text.span, authority, port)?;
-    let host = match endpoint.host.contains(':') {
-        true => format!("[{}]", endpoint.host),
-        false => endpoint.host,
+    let (host, port) = host_and_port(check, &text.span, authority, port)?;
+    let host = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host,
     };
-    Some(text.with(format!("{scheme}://{host}:{}{database}", endpoint.port)))
+    Some(text.with(format!("{scheme}://{host}:{port}{database}")))
 }
 
 /// `/N`, or nothing; `None` after a mistake.

@@ -57,7 +57,6 @@ impl Page {
     }
 
     pub(super) fn certificate(&mut self, certificate: &Certificate, config: &Config) {
-        self.item("site.certificate");
         let chain = match &certificate.chain.value {
             ChainSource::File(file) => path(file),
             ChainSource::Token(uri) => quote(uri),

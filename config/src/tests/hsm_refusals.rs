@@ -273,7 +273,7 @@ fn a_site_can_refuse_keys_that_were_allowed() {
             "hosts = [",
             &format!("key_policy = \"{policy}\"\nhosts = ["),
         );
-        let expected = "15:42 the `key_policy` of this site refuses software keys";
+        let expected = "15:42 this `key_policy` refuses software keys";
         assert_eq!(told(&strict), [expected]);
     }
     assert!(KeyPolicy::Any < KeyPolicy::Imported && KeyPolicy::Imported < KeyPolicy::Generated);

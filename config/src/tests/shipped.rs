@@ -118,6 +118,8 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
         "this site takes early data, which a TCP upstream cannot tell from a copy of it",
+        "`hash` does nothing without `balance = \"hash\"`",
+        "an endpoint is asked one of `path`, `tcp` and `grpc`",
     ];
     for error in errors.errors() {
         assert!(only.contains(&error.message()), "{error}");
@@ -183,7 +185,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 30] = [
+const TABLES: [(&str, &str); 33] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -234,6 +236,18 @@ const TABLES: [(&str, &str); 30] = [
     (
         "`[upstream.NAME]`",
         "/properties/upstream/additionalProperties",
+    ),
+    (
+        "`[upstream.NAME.tls]`",
+        "/properties/upstream/additionalProperties/properties/tls",
+    ),
+    (
+        "`[upstream.NAME.ejection]`",
+        "/properties/upstream/additionalProperties/properties/ejection",
+    ),
+    (
+        "`[upstream.NAME.health]`",
+        "/properties/upstream/additionalProperties/properties/health",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
     (
@@ -366,7 +380,22 @@ certificate = { chain = "a", key = "pkcs11:object=api;token=edge" }
 tcp = [{ alpn = ["a", "b"], upstream = "raw.a" }, { upstream = "tcp://x:9" }]
 [upstream.signed]
 endpoint = "http://s"
+sticky = "here"
 identity = ["jwt", "client-cert", "client-cert-chain"]
+[upstream.many]
+endpoints = [{ url = "http://[::1]:8", weight = 1000 }, { url = "http://b" }, "http://c:9"]
+balance = "hash"
+hash = "header:X-Tenant"
+ejection = { failures = 0, for = "1m", max_share = 0.125 }
+[upstream.drawn]
+endpoint = "http://s"
+balance = "p2c"
+slow_start = "30s"
+health = { tcp = true, interval = "1s", healthy = 1 }
+[upstream.asked]
+endpoint = "http://s"
+health = { grpc = "a \" b", timeout = "4s" }
+ejection = { max_share = 1 }
 [limits]
 body = "10MB"
 [admin]

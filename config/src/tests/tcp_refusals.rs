@@ -70,6 +70,7 @@ fn an_upstream_is_written_as_it_is_spoken_to() {
         "body_timeout = \"1s\"",
         "idle_timeout = \"1s\"",
         "identity = [\"xfcc\"]",
+        "sticky = \"c\"",
     ] {
         let name = key.split_once(' ').unwrap_or_default().0;
         let more =
@@ -85,6 +86,30 @@ fn an_upstream_is_written_as_it_is_spoken_to() {
             &format!("27:{column} `{name}` does nothing on a tcp upstream"),
         );
     }
+}
+
+#[test]
+fn what_balances_and_asks_connections_knows_no_request() {
+    let tcp = |line: &str| {
+        format!("{UP}[upstream.x]\nendpoint = \"tcp://h:1\"\nprotocol = \"tcp\"\n{line}\n")
+    };
+    let by_header = tcp("balance = \"hash\"\nhash = \"header:x\"");
+    refused(
+        UP,
+        &by_header,
+        "28:8 a connection has no header and no cookie",
+    );
+    let message = "27:10 a tcp upstream speaks no HTTP that could be asked";
+    refused(UP, &tcp("health = { path = \"/\" }"), message);
+    refused(UP, &tcp("health = { grpc = \"\" }"), message);
+    let lines = "balance = \"hash\"\nhash = \"identity\"\nhealth = { tcp = true }\ntls = { trust = \"ca.pem\" }";
+    good(&GOOD.replace(UP, &tcp(lines)));
+    let both = tcp("tls = { trust = \"ca.pem\" }\nproxy_protocol = \"v2\"");
+    refused(
+        UP,
+        &both,
+        "28:18 a PROXY header and `tls` exclude each other",
+    );
 }
 
 #[test]

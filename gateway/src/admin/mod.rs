@@ -10,6 +10,7 @@ mod requests;
 mod text;
 mod tickets;
 mod trust;
+mod upstreams;
 
 pub use control::{ControlError, call, listen as listen_control};
 pub use probes::{State, listen as listen_probes};

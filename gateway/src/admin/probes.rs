@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::text::{gauge, label};
-use super::{hsm, tickets, trust};
+use super::{hsm, tickets, trust, upstreams};
 use crate::proxy::Shared;
 use crate::tls::acceleration::Acceleration;
 
@@ -185,6 +185,24 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
     }
     gauge(
         out,
+        "portcullis_upstream_certificate_not_after_seconds",
+        "End of validity of the certificate shown to an upstream, Unix time",
+    )?;
+    for target in &snapshot.targets {
+        let tls = target.tls.as_ref().map(|tls| tls.load());
+        if let Some(certificate) = tls.as_ref().and_then(|tls| tls.certificate()) {
+            writeln!(
+                out,
+                "portcullis_upstream_certificate_not_after_seconds{{upstream={},key=\"{}\",provenance=\"{}\"}} {}",
+                label(&target.name),
+                certificate.key.kind,
+                certificate.key.provenance,
+                certificate.not_after
+            )?;
+        }
+    }
+    gauge(
+        out,
         "portcullis_aes_gcm_bytes_per_second",
         "AES-128-GCM on one core, measured at start",
     )?;
@@ -212,6 +230,7 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         unix_seconds(),
     )?;
     tickets::encode(out, &snapshot.resumption)?;
+    upstreams::encode(out, &snapshot.targets)?;
     hsm::encode(out, &snapshot.tokens)
 }
 

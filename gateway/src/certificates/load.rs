@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_config::{Certificate, ChainSource, Config, HsmRef, KeyPolicy, KeySource, Site};
+use portcullis_config::{Certificate, ChainSource, Config, HsmRef, KeyPolicy, KeySource};
 use portcullis_hsm::{Extractable, HsmError, Key, KeyInfo, Provenance};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
@@ -95,7 +95,7 @@ impl fmt::Display for CertificateError {
                 policy,
             } => write!(
                 f,
-                "the key {key} is `{provenance}`, and `key_policy = \"{}\"` of the site asks for more: make \
+                "the key {key} is `{provenance}`, and `key_policy = \"{}\"` asks for more: make \
                  one in the token (`portcullis hsm keygen`)",
                 policy.as_str()
             ),
@@ -125,11 +125,11 @@ impl From<HsmError> for CertificateError {
     }
 }
 
-/// Loads one certificate of a site and proves it.
+/// Loads a certificate whose key has at least this provenance, and proves it.
 pub fn load_certificate(
     config: &Config,
-    site: &Site,
     certificate: &Certificate,
+    policy: KeyPolicy,
     tokens: &Tokens,
 ) -> Result<ProvenCertificate, CertificateError> {
     let (chain, origin) = match &certificate.chain.value {
@@ -150,7 +150,7 @@ pub fn load_certificate(
     let (source, hsm) = (&certificate.key.value, certificate.hsm);
     let key = find_key(config, source, hsm, tokens)?;
     let remote = matches!(source, KeySource::Pkcs11(_));
-    enforce(site.key_policy, key.info())?;
+    enforce(policy, key.info())?;
     let certified = key.certify(chain)?;
     Ok(ProvenCertificate {
         certified,

@@ -49,18 +49,19 @@ impl Check {
 /// Certificate chains and trust bundles are there and readable. No token is touched.
 fn files(config: &Config, sources: &SourceMap) -> Result<String, Exit> {
     let mut errors = Vec::new();
-    for site in &config.sites {
-        for certificate in &site.certificates {
-            // A chain in a token is seen only with `--live`.
-            let ChainSource::File(path) = &certificate.chain.value else {
-                continue;
-            };
-            if let Err(error) = check_chain(path) {
-                errors.push(SnapshotError {
-                    span: certificate.chain.span.clone(),
-                    message: error.to_string(),
-                });
-            }
+    let of_sites = config.sites.iter().flat_map(|site| &site.certificates);
+    let of_upstreams = config.upstreams.iter().flat_map(|upstream| &upstream.tls);
+    let of_upstreams = of_upstreams.flat_map(|tls| &tls.certificate);
+    for certificate in of_sites.chain(of_upstreams) {
+        // A chain in a token is seen only with `--live`.
+        let ChainSource::File(path) = &certificate.chain.value else {
+            continue;
+        };
+        if let Err(error) = check_chain(path) {
+            errors.push(SnapshotError {
+                span: certificate.chain.span.clone(),
+                message: error.to_string(),
+            });
         }
     }
     let standing = Standing::open(config).map_err(|error| complain(error, Exit::Config))?;

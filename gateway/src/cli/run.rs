@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path) -> Exit {
         .try_init();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(tokio::runtime::LocalOptions::default())
     {
         Ok(runtime) => runtime,
         Err(error) => return complain(error, Exit::Failed),

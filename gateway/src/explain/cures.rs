@@ -147,6 +147,8 @@ advices! {
         "add a route, or path = \"/\" for everything else";
     IdentityNotSigned: "the token with the key of [forwarding.jwt] is down or slow",
         "`portcullis hsm status` tells the cause; spread keys over tokens or use a group";
+    UpstreamTls: "the detail names the check that failed, or the alert that the service sent",
+        "renew the service's certificate, correct trust, server_name or spiffe_ids of its tls, or give it a certificate the service believes";
     UpstreamConnect: "the service is down, its address is wrong, or a firewall is between",
         "`portcullis check --live` connects to every endpoint";
     UpstreamBusy: "the service is slower than requests come",

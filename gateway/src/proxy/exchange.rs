@@ -126,7 +126,9 @@ async fn forward(
     let record = recorder.record();
     record.request_id = ids.request;
     record.traceparent = ids.traceparent;
-    match worker.upstreams.send(permit, &target, parts, body).await {
+    let ask = target.ask(&parts.headers, &caller.identity);
+    let request = (parts, body);
+    match worker.upstreams.send(permit, &target, ask, request).await {
         Ok((mut head, body)) => {
             prepare_response(&mut head.headers);
             if head.status == StatusCode::SWITCHING_PROTOCOLS {

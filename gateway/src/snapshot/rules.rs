@@ -31,12 +31,14 @@ pub struct Rules {
     site_at: HashMap<Arc<str>, usize>,
     /// Who may do what.
     pub policy: Policy,
-    /// Trust bundles that some site or route names.
+    /// Trust bundles that some site, route or upstream names.
     pub bundles: Vec<Arc<Bundle>>,
     /// Clients that are turned away whatever their certificate says.
     pub deny: Arc<DenyList>,
     /// Where routes lead, as the operator wrote it, in the order of the configuration.
     pub upstreams: Vec<Upstream>,
+    /// Whom the gateway believes at each of them; none without TLS.
+    pub upstream_trust: Vec<Vec<Arc<Bundle>>>,
     /// Lines of the configuration.
     pub places: Places,
 }
@@ -117,6 +119,8 @@ impl Rules {
             errors: Vec::new(),
         };
         let sites: Vec<_> = config.sites.iter().map(|site| loader.site(site)).collect();
+        let upstream_trust = config.upstreams.iter().map(|it| loader.of_upstream(it));
+        let upstream_trust = upstream_trust.collect();
         if !loader.errors.is_empty() {
             return Err(loader.errors);
         }
@@ -136,6 +140,7 @@ impl Rules {
             bundles,
             deny: Arc::clone(&standing.deny),
             upstreams: config.upstreams.clone(),
+            upstream_trust,
             places: config.places.clone(),
         })
     }
@@ -191,6 +196,11 @@ impl Loader<'_> {
             .filter_map(|trust| self.bundle(trust))
             .collect();
         Demand::new(wanted.mode, bundles, &self.standing.deny)
+    }
+
+    fn of_upstream(&mut self, upstream: &Upstream) -> Vec<Arc<Bundle>> {
+        let trust = upstream.tls.iter().flat_map(|tls| &tls.trust);
+        trust.filter_map(|trust| self.bundle(trust)).collect()
     }
 
     fn bundle(&mut self, trust: &Arc<Trust>) -> Option<Arc<Bundle>> {

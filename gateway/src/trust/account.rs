@@ -9,6 +9,7 @@ use super::bundle::Bundle;
 use super::checks::{CHECKS, Check};
 use super::proof::Proof;
 use super::revoked::Asker;
+use super::walk::Role;
 use super::walk::Stopped;
 use crate::revocation::Refused;
 
@@ -35,7 +36,7 @@ pub enum Outcome {
 impl Bundle {
     /// What [`super::Demand::verify`] hears from this bundle, and how it comes to that. Learns and counts nothing.
     pub(super) fn account(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Account {
-        match self.walk(chain, (now, Asker::Operator)) {
+        match self.walk(chain, (now, Asker::Operator), Role::Client) {
             Ok(proof) => Account {
                 path: Some(proof.clone()),
                 verdict: Ok(proof),

@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnch
 use super::links::with_digest;
 use super::proof::Proof;
 use super::revoked::Asker;
+use super::walk::Role;
 use crate::certificates::{CertificateError, load_intermediates, load_trust};
 use crate::identity::name_text;
 use crate::reason::Reason;
@@ -181,8 +182,35 @@ impl Bundle {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Proof, Refused> {
-        self.walk(chain, (now, Asker::Client))
+        self.walk(chain, (now, Asker::Client), Role::Client)
             .map_err(|stopped| stopped.refused)
+    }
+
+    /// Verifies the chain of a service, the leaf first: the same checks, with `serverAuth`. OCSP is not asked.
+    ///
+    /// # Errors
+    /// What the first check says that it does not pass.
+    pub fn verify_service(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refused> {
+        match self.walk(chain, (now, Asker::Client), Role::Server) {
+            Ok(_) => Ok(()),
+            Err(stopped) => Err(stopped.refused),
+        }
+    }
+
+    /// Whether it believes what another one does, revocation apart: the same settings, anchors and intermediates.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let digests = |bundle: &Self| -> Vec<_> {
+            let known = bundle.intermediates.iter();
+            known.map(|(digest, _)| *digest).collect()
+        };
+        self.name == other.name
+            && self.digest == other.digest
+            && self.marks == other.marks
+            && digests(self) == digests(other)
     }
 
     /// Looks at a proof of this bundle's name again: everything that may have changed since.

@@ -39,8 +39,10 @@ impl Bundle {
         &self,
         chain: &[CertificateDer<'_>],
         (now, asker): (UnixTime, Asker),
+        role: Role,
     ) -> Result<Proof, Stopped> {
-        let (leaf, mut proof) = self.find_path(chain, now).map_err(Stopped::early)?;
+        let found = self.find_path(chain, now, role);
+        let (leaf, mut proof) = found.map_err(Stopped::early)?;
         let beyond = self
             .check_path(&mut proof, &leaf, chain)
             .and_then(|()| self.check_revocation(&mut proof, chain, (now, asker)));
@@ -58,6 +60,7 @@ impl Bundle {
         &self,
         chain: &'c [CertificateDer<'_>],
         now: UnixTime,
+        role: Role,
     ) -> Result<(Leaf<'c>, Proof), Refused> {
         let (first, sent) = chain
             .split_first()
@@ -74,7 +77,7 @@ impl Bundle {
                 &self.anchors,
                 intermediates,
                 now,
-                Usage(self.settings.eku),
+                Usage(self.settings.eku, role),
                 None,
                 None,
             )
@@ -239,12 +242,24 @@ impl Bundle {
 
 /// [`Eku`] as webpki asks it. That a required extension is there is looked at afterwards, for webpki asks for each CA
 /// of the path too, where an absent one is usual.
-struct Usage(Eku);
+struct Usage(Eku, Role);
+
+/// Which end of a connection shows the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `clientAuth`.
+    Client,
+    /// `serverAuth`.
+    Server,
+}
 
 impl ExtendedKeyUsageValidator for Usage {
     fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
         match self.0 {
-            Eku::Required | Eku::IfPresent => KeyUsage::client_auth().validate(usages),
+            Eku::Required | Eku::IfPresent => match self.1 {
+                Role::Client => KeyUsage::client_auth().validate(usages),
+                Role::Server => KeyUsage::server_auth().validate(usages),
+            },
             Eku::Waived => Ok(()),
         }
     }

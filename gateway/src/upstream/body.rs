@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 
 use super::error::UpstreamError;
 use super::http1::Http1Body;
 use super::http2::Upload;
-use super::pool::Place;
+use super::stream::Stream;
+use super::target::Place;
 use crate::patience::Wait;
 use crate::reason::Reason;
 
@@ -116,7 +116,7 @@ pub enum ResponseBody {
 #[derive(Debug)]
 pub struct Switched {
     /// The connection.
-    pub tcp: TcpStream,
+    pub stream: Stream,
     /// What the upstream sent behind its head.
     pub early: BytesMut,
     pub(super) _place: Place,

@@ -1,32 +1,29 @@
-//! A TCP connection to one of the endpoints.
+//! A connection to an endpoint, made here and nowhere else.
 
 use std::io;
 use std::net::IpAddr;
 
-use portcullis_config::Upstream;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::UpstreamError;
+use super::endpoint::Endpoint;
+use super::stream::Stream;
+use super::tls::{ClientTls, Trusted};
 
-/// Connects to the endpoints in turn, beginning with number `first`, within the connect timeout in all. Each
-/// endpoint has an equal share of what is left of it, its name's lookup included: one that is silent leaves
-/// time for the next.
-pub(super) async fn connect(upstream: &Upstream, first: usize) -> Result<TcpStream, UpstreamError> {
-    let end = Instant::now() + upstream.connect_timeout;
-    let count = upstream.endpoints.len();
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for at in 0..count {
-        let endpoint = &upstream.endpoints[(first + at) % count];
-        match connect_host(&endpoint.host, endpoint.port, share(end, count - at)).await {
-            Ok(tcp) => {
-                tcp.set_nodelay(true).map_err(UpstreamError::Connect)?;
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(UpstreamError::Connect(last))
+/// Connects until `end`, its name's lookup and a TLS handshake included. Each address of a name has an equal share of what is left: one
+/// that is silent leaves time for the next.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
+    end: Instant,
+) -> io::Result<(Stream, Trusted)> {
+    let tcp = connect_host(&endpoint.host, endpoint.port, end).await?;
+    tcp.set_nodelay(true)?;
+    let Some(tls) = tls else {
+        return Ok((Stream::Plain(tcp), Trusted::PLAIN));
+    };
+    let (stream, trusted) = timeout_at(end, tls.handshake(tcp, &endpoint.host)).await??;
+    Ok((Stream::Tls(Box::new(stream)), trusted))
 }
 
 async fn connect_host(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {
@@ -47,7 +44,7 @@ async fn connect_host(host: &str, port: u16, end: Instant) -> io::Result<TcpStre
 }
 
 /// When the first of `attempts` has to be over so that the others have as much time as it had.
-fn share(end: Instant, attempts: usize) -> Instant {
+pub(super) fn share(end: Instant, attempts: usize) -> Instant {
     let now = Instant::now();
     let parts = u32::try_from(attempts).unwrap_or(u32::MAX).max(1);
     now + end.saturating_duration_since(now) / parts

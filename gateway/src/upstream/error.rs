@@ -12,6 +12,8 @@ use crate::reason::Reason;
 pub enum UpstreamError {
     /// No endpoint accepted a connection in time.
     Connect(io::Error),
+    /// The last endpoint that was tried took the connection, but not its TLS handshake, or is not believed.
+    Tls(io::Error),
     /// The limits on requests in progress and waiting are used up.
     Busy,
     /// No response head within `response_timeout`, or no byte within `body_timeout`.
@@ -37,6 +39,7 @@ impl UpstreamError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Connect(_) => Reason::UpstreamConnect,
+            Self::Tls(_) => Reason::UpstreamTls,
             Self::Busy => Reason::UpstreamBusy,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Closed(_) => Reason::UpstreamClosed,
@@ -54,6 +57,7 @@ impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(error) => write!(f, "connect: {error}"),
+            Self::Tls(error) => write!(f, "tls: {error}"),
             Self::Busy => f.write_str("too many requests in progress and waiting"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed(error) => write!(f, "connection closed: {error}"),

@@ -19,7 +19,7 @@ use http_body::Body;
 use portcullis_config::Upstream;
 
 use self::answer::Answer;
-use self::upload::{Upload, write_all};
+use self::upload::Upload;
 use super::body::RequestBody;
 use super::error::UpstreamError;
 use crate::http1::{Framing, HeadError, HeadLimits, HeadScan, ResponseHead, encode};
@@ -76,12 +76,9 @@ impl Exchange<'_> {
             &self.parts.headers,
             framing,
         );
-        let sent = write_all(
-            &connection.tcp,
-            &connection.write,
-            self.settings.body_timeout,
-        )
-        .await;
+        let (stream, stall) = (Rc::clone(&connection.stream), self.settings.body_timeout);
+        let sent = stream.write_all(&connection.write, stall).await;
+        drop(stream);
         if let Err(error) = sent {
             return if repeatable {
                 Outcome::Stale(body)
@@ -226,8 +223,8 @@ impl Sending {
             _ => true,
         };
         if go && let Some(body) = self.waiting.take() {
-            let tcp = Rc::clone(&connection.tcp);
-            self.upload = Upload::start(tcp, body, self.framing, stall);
+            let stream = Rc::clone(&connection.stream);
+            self.upload = Upload::start(stream, body, self.framing, stall);
         }
         self.upload.drive(cx)
     }

@@ -1,9 +1,10 @@
-//! HTTP/2 with prior knowledge: one connection of a worker carries many requests.
+//! HTTP/2, with prior knowledge or over TLS: one connection of a worker carries many requests.
 
 mod upload;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,15 +12,20 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode, response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_config::Upstream;
 use tokio::time::timeout;
 
-use self::upload::SentBody;
 use super::body::{Http2Body, RequestBody, ResponseBody};
 use super::error::UpstreamError;
-use super::pool::{Place, Pool, UpstreamCounters};
+use super::pool::UpstreamCounters;
+use super::search::Search;
+use super::slot::Slot;
+use super::stream::Stream;
+use super::target::Place;
+use super::tls::Trusted;
 use crate::patience::Wait;
 
-pub(super) use upload::Upload;
+pub(super) use upload::{SentBody, Upload};
 
 /// What an upstream may send ahead of a slow client.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -31,82 +37,92 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP/2 connection of a worker to one upstream.
+/// The HTTP/2 connection of a worker to one endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Multiplexed(RefCell<Option<SendRequest<SentBody>>>);
+pub(super) struct Multiplexed(RefCell<Option<(SendRequest<SentBody>, Trusted)>>);
 
 impl Multiplexed {
-    /// Sends a request over the open connection, or a new one.
-    pub(super) async fn send(
+    /// The open connection, or a new one; `None` where it has to be another endpoint.
+    pub(super) async fn sender(
         &self,
-        pool: &Pool,
+        slot: &Slot,
+        search: &mut Search<'_>,
         counters: &UpstreamCounters,
-        request: Request<RequestBody>,
-        place: Place,
-    ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let mut sender = self.sender(pool, counters).await?;
-        let head_only = request.method() == Method::HEAD;
-        let (parts, body) = request.into_parts();
-        let (upload, body) = Upload::new(body, pool.settings());
-        let mut answer = pin!(sender.send_request(Request::from_parts(parts, body)));
-        let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| upload.blame(error))),
-            Poll::Pending => upload
-                .poll_expired(cx)
-                .map(|()| Err(UpstreamError::Timeout)),
-        });
-        let (head, incoming) = answer.await?.into_parts();
-        // There is nothing to read, and the announced length of what is not sent must not count as missing.
-        if head_only
-            || matches!(
-                head.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            )
-        {
-            return Ok((head, ResponseBody::Empty));
-        }
-        let wait = Wait::new(pool.settings().body_timeout);
-        Ok((
-            head,
-            ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, upload, place))),
-        ))
-    }
-
-    async fn sender(
-        &self,
-        pool: &Pool,
-        counters: &UpstreamCounters,
-    ) -> Result<SendRequest<SentBody>, UpstreamError> {
-        let open = self.0.borrow().clone().filter(|sender| !sender.is_closed());
-        if let Some(mut sender) = open
+    ) -> Option<SendRequest<SentBody>> {
+        let open = self.0.borrow().clone();
+        if let Some((mut sender, trusted)) = open
+            && !sender.is_closed()
+            && trusted.holds(search.epoch())
             && sender.ready().await.is_ok()
         {
-            return Ok(sender);
+            return Some(sender);
         }
-        let tcp = pool.connect(counters).await?;
-        let mut builder = Builder::new(LocalExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let begun = timeout(
-            pool.settings().connect_timeout,
-            builder.handshake(TokioIo::new(tcp)),
-        );
-        let (sender, connection) = begun
-            .await
-            .map_err(|late| UpstreamError::Connect(late.into()))?
-            .map_err(UpstreamError::Http2)?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "http/2 connection to an upstream ended");
+        let (stream, trusted) = Box::pin(search.connect(slot, counters)).await?;
+        let begun = Box::pin(timeout(search.connect_timeout(), begin(stream))).await;
+        match begun.map_err(io::Error::from).and_then(|begun| begun) {
+            Ok(sender) => {
+                self.0.replace(Some((sender.clone(), trusted)));
+                Some(sender)
             }
-        });
-        self.0.replace(Some(sender.clone()));
-        Ok(sender)
+            Err(error) => {
+                search.failed(slot, error);
+                None
+            }
+        }
     }
+}
+
+/// Begins to speak HTTP/2.
+async fn begin(stream: Stream) -> io::Result<SendRequest<SentBody>> {
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let begun = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = begun.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "http/2 connection to an upstream ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Sends a request and waits for the head of the answer.
+pub(super) async fn send_over(
+    mut sender: SendRequest<SentBody>,
+    settings: &Upstream,
+    request: Request<RequestBody>,
+    place: Place,
+) -> Result<(response::Parts, ResponseBody), UpstreamError> {
+    let head_only = request.method() == Method::HEAD;
+    let (parts, body) = request.into_parts();
+    let (upload, body) = Upload::new(body, settings);
+    let mut answer = pin!(sender.send_request(Request::from_parts(parts, body)));
+    let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| upload.blame(error))),
+        Poll::Pending => upload
+            .poll_expired(cx)
+            .map(|()| Err(UpstreamError::Timeout)),
+    });
+    let (head, incoming) = answer.await?.into_parts();
+    // There is nothing to read, and the announced length of what is not sent must not count as missing.
+    if head_only
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        )
+    {
+        return Ok((head, ResponseBody::Empty));
+    }
+    let wait = Wait::new(settings.body_timeout);
+    Ok((
+        head,
+        ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, upload, place))),
+    ))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

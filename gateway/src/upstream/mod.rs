@@ -1,17 +1,34 @@
 //! Services behind the gateway: pooled connections, HTTP/1.1 and HTTP/2.
 //!
 //! Each worker has its own pools, so that nothing hot is shared; the bound on requests in progress is one for
-//! the process. Pools outlive a reload where the upstream's settings did not change. [`Upstreams::send`] asks
+//! the process, and so is what is known of an endpoint. A `search` takes a request to an endpoint that accepts it, in the
+//! order that `balance` gives. Pools outlive a reload where the upstream's settings did not change. [`Upstreams::send`] asks
 //! for a [`Permit`](crate::policy::Permit): without one nothing gets here.
 
 mod body;
 mod connect;
+mod ejection;
+mod endpoint;
 mod error;
+mod health;
 mod http1;
 mod http2;
+mod keep;
 mod pool;
+mod search;
+mod slot;
+mod sticky;
+mod stream;
+mod target;
+mod tls;
 
 pub use body::{ClientBodyError, RequestBody, ResponseBody, Switched};
+pub use ejection::Cause;
+pub use endpoint::Endpoint;
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
-pub use pool::{Opened, Target, Upstreams};
+pub use keep::keep;
+pub use pool::{Opened, Upstreams};
+pub use stream::Stream;
+pub use target::Target;
+pub use tls::ClientTls;

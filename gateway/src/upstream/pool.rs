@@ -1,95 +1,31 @@
 //! A worker's pools, one for each upstream.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Request;
 use http::request::Parts;
 use http::response;
 use portcullis_config::{Upstream, UpstreamProtocol};
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::body::{RequestBody, ResponseBody};
-use super::connect::connect;
+use super::ejection::Cause;
 use super::error::UpstreamError;
 use super::http1::{self, Connection, Outcome};
-use super::http2::Multiplexed;
+use super::http2::send_over;
+use super::search::Search;
+use super::slot::Slot;
+use super::stream::Stream;
+use super::target::{Place, Target};
+use super::tls::ClientTls;
+use crate::balance::{Ask, Chooser, hash};
 use crate::http1::HeadLimits;
 use crate::policy::Permit;
-
-/// An upstream as all workers see it: its settings and the bound on its requests in progress.
-#[derive(Debug)]
-pub struct Target {
-    /// What the operator wrote.
-    pub settings: Upstream,
-    /// The name, for records.
-    pub name: Arc<str>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
-
-/// One request in progress at an upstream; given back on drop.
-#[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit);
-
-/// A connection that one client has for itself, with its place in the upstream's `connections`.
-#[derive(Debug)]
-pub struct Opened {
-    /// The connection.
-    pub tcp: TcpStream,
-    _place: Place,
-}
-
-impl Target {
-    /// Makes the target of an upstream, or keeps the old one if its settings are the same.
-    pub fn reuse(settings: &Upstream, old: &[Arc<Self>]) -> Arc<Self> {
-        match old.iter().find(|target| target.settings == *settings) {
-            Some(target) => Arc::clone(target),
-            None => Arc::new(Self {
-                settings: settings.clone(),
-                name: settings.name.as_str().into(),
-                places: Arc::new(Semaphore::new(
-                    settings.connections.min(Semaphore::MAX_PERMITS),
-                )),
-                waiting: AtomicUsize::new(0),
-            }),
-        }
-    }
-
-    async fn place(self: &Arc<Self>) -> Result<Place, UpstreamError> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place(permit));
-        }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.settings.pending {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(UpstreamError::Busy);
-        }
-        let _waiting = Waiting(self);
-        match timeout(
-            self.settings.connect_timeout,
-            Arc::clone(&self.places).acquire_owned(),
-        )
-        .await
-        {
-            Ok(Ok(permit)) => Ok(Place(permit)),
-            Ok(Err(_)) | Err(_) => Err(UpstreamError::Busy),
-        }
-    }
-}
-
-/// Counts a waiting request, also when its client goes away meanwhile.
-struct Waiting<'a>(&'a Target);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// What a worker counts about upstreams.
 #[derive(Debug, Clone)]
@@ -112,9 +48,10 @@ pub struct Upstreams {
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
-    idle: RefCell<Vec<(Connection, Instant)>>,
-    multiplexed: Multiplexed,
-    turn: Cell<usize>,
+    slots: Vec<Rc<Slot>>,
+    chooser: Chooser,
+    /// Where its clock begins.
+    begun: Instant,
 }
 
 impl Upstreams {
@@ -146,9 +83,8 @@ impl Upstreams {
         let now = Instant::now();
         for pool in self.pools.borrow().iter() {
             let limit = pool.target.settings.idle_timeout;
-            pool.idle
-                .borrow_mut()
-                .retain(|(connection, since)| now - *since < limit && connection.is_quiet());
+            let slots = pool.slots.iter();
+            slots.for_each(|slot| slot.close_idle(now, limit));
         }
     }
 
@@ -157,20 +93,18 @@ impl Upstreams {
         &self,
         _permit: Permit,
         target: &Arc<Target>,
-        parts: Parts,
-        body: RequestBody,
+        ask: Ask,
+        (parts, body): (Parts, RequestBody),
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
         // Before the wait for a place: a reload meanwhile closes the pool of a target that is gone, and
         // nothing may open it again.
         let pool = self.pool(target);
         let place = target.place().await?;
         match target.settings.protocol {
-            UpstreamProtocol::Http1 => self.send_http1(&pool, parts, body, place).await,
+            UpstreamProtocol::Http1 => self.send_http1(&pool, ask, (parts, body), place).await,
             UpstreamProtocol::Http2 => {
                 let request = Request::from_parts(parts, body);
-                pool.multiplexed
-                    .send(&pool, &self.counters, request, place)
-                    .await
+                self.send_http2(&pool, ask, request, place).await
             }
             UpstreamProtocol::Tcp => Err(UpstreamError::NotHttp),
         }
@@ -181,11 +115,23 @@ impl Upstreams {
         &self,
         _permit: Permit,
         target: &Arc<Target>,
+        ask: Ask,
     ) -> Result<Opened, UpstreamError> {
         let pool = self.pool(target);
-        let place = target.place().await?;
-        let tcp = pool.connect(&self.counters).await?;
-        Ok(Opened { tcp, _place: place })
+        let mut place = target.place().await?;
+        let mut search = Search::new(&pool, ask);
+        loop {
+            let slot = search.next()?;
+            let Some((stream, _)) = search.connect(&slot, &self.counters).await else {
+                continue;
+            };
+            pool.begin(&slot, &mut place);
+            pool.well(&slot);
+            return Ok(Opened {
+                stream,
+                _place: place,
+            });
+        }
     }
 
     fn pool(&self, target: &Arc<Target>) -> Rc<Pool> {
@@ -193,103 +139,188 @@ impl Upstreams {
         if let Some(pool) = pools.iter().find(|pool| Arc::ptr_eq(&pool.target, target)) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool {
-            target: Arc::clone(target),
-            idle: RefCell::default(),
-            multiplexed: Multiplexed::default(),
-            turn: Cell::new(0),
-        });
+        let pool = Rc::new(Pool::new(target));
         pools.push(Rc::clone(&pool));
         pool
     }
 
     async fn send_http1(
         &self,
-        pool: &Rc<Pool>,
-        parts: Parts,
-        mut body: RequestBody,
-        place: Place,
+        pool: &Pool,
+        ask: Ask,
+        (parts, mut body): (Parts, RequestBody),
+        mut place: Place,
     ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let limits = self.head_limits.get();
         let mut exchange = http1::Exchange {
             parts,
-            limits,
-            settings: &pool.target.settings,
+            limits: self.head_limits.get(),
+            settings: pool.settings(),
         };
-        if let Some(connection) = pool.take_idle() {
-            match exchange.run(connection, body).await {
-                Outcome::Answered(head, answer) => {
-                    return Ok(answer.into_response(*head, pool, place));
+        let mut search = Search::new(pool, ask);
+        let mut pooled = Pooled::Welcome;
+        loop {
+            let slot = search.next()?;
+            let idle = match pooled {
+                Pooled::Welcome => {
+                    slot.take_idle(pool.settings().idle_timeout, pool.target.epoch())
                 }
-                Outcome::Failed(error) => return Err(error),
-                // Closed by the upstream while it was idle, before it read the request: nothing was lost.
+                Pooled::Doubtful => None,
+            };
+            let connection = match idle {
+                Some(connection) => connection,
+                None => match Box::pin(search.connect(&slot, &self.counters)).await {
+                    Some(opened) => Connection::new(opened),
+                    None => continue,
+                },
+            };
+            let begun = pool.begin(&slot, &mut place);
+            match exchange.run(connection, body).await {
+                Outcome::Answered(mut head, answer) => {
+                    pool.answered(&slot, begun);
+                    search.mark(&slot, &mut head.parts);
+                    return Ok(answer.into_response(*head, &slot, place));
+                }
+                Outcome::Failed(error) => return Err(pool.failed(&slot, error)),
+                // Closed by the upstream while it was idle, before it read the request: nothing was lost. A fresh
+                // connection never is.
                 Outcome::Stale(unsent) => {
                     self.counters.retries.inc();
+                    pooled = Pooled::Doubtful;
                     body = unsent;
                 }
             }
         }
-        let tcp = pool.connect(&self.counters).await?;
-        match exchange.run(Connection::new(tcp), body).await {
-            Outcome::Answered(head, answer) => Ok(answer.into_response(*head, pool, place)),
-            Outcome::Failed(error) => Err(error),
-            Outcome::Stale(_) => Err(UpstreamError::Closed(
-                std::io::ErrorKind::UnexpectedEof.into(),
-            )),
+    }
+
+    async fn send_http2(
+        &self,
+        pool: &Pool,
+        ask: Ask,
+        request: Request<RequestBody>,
+        mut place: Place,
+    ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
+        let mut search = Search::new(pool, ask);
+        loop {
+            let slot = search.next()?;
+            let sender = slot.multiplexed.sender(&slot, &mut search, &self.counters);
+            let Some(sender) = sender.await else { continue };
+            let begun = pool.begin(&slot, &mut place);
+            let sent = send_over(sender, pool.settings(), request, place).await;
+            let (mut head, body) = sent.map_err(|error| pool.failed(&slot, error))?;
+            pool.answered(&slot, begun);
+            search.mark(&slot, &mut head);
+            return Ok((head, body));
         }
     }
 }
 
+/// A connection that one client has for itself, with its place in the upstream's `connections`.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub stream: Stream,
+    _place: Place,
+}
+
+/// What is thought of connections that were used before.
+#[derive(Debug, Clone, Copy)]
+enum Pooled {
+    /// They are used again.
+    Welcome,
+    /// One of them turned out to be closed: a fresh one, now.
+    Doubtful,
+}
+
 impl Pool {
-    /// Connects to the next endpoint in turn.
-    pub(super) async fn connect(
-        &self,
-        counters: &UpstreamCounters,
-    ) -> Result<TcpStream, UpstreamError> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let tcp = connect(&self.target.settings, turn).await?;
-        counters.connections.inc();
-        Ok(tcp)
+    fn new(target: &Arc<Target>) -> Self {
+        let room = Rc::new(Cell::new(target.settings.connections));
+        let slots = target.endpoints().iter();
+        let slots: Vec<_> = slots.map(|endpoint| Slot::new(endpoint, &room)).collect();
+        // Workers draw differently; where this one's memory lies is as good as a coin.
+        let seed = hash(&(Rc::as_ptr(&room) as usize).to_be_bytes());
+        Self {
+            chooser: Chooser::new(&target.settings.balance, seed),
+            target: Arc::clone(target),
+            slots,
+            begun: Instant::now(),
+        }
     }
 
     pub(super) fn settings(&self) -> &Upstream {
         &self.target.settings
     }
 
-    /// The connection used last that is still quiet: the warmest, and the others may time out.
-    fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some((connection, since)) = idle.pop() {
-            if since.elapsed() < self.target.settings.idle_timeout && connection.is_quiet() {
-                return Some(connection);
-            }
+    /// How it is spoken to over TLS, now.
+    pub(super) fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.target.tls.as_ref().map(ArcSwap::load_full)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.target.epoch()
+    }
+
+    pub(super) fn slots(&self) -> &[Rc<Slot>] {
+        &self.slots
+    }
+
+    /// The endpoint for a request, but for those whose names are in `tried`.
+    pub(super) fn choose(&self, ask: &Ask, tried: &[u64]) -> Option<Rc<Slot>> {
+        if let [only] = self.slots() {
+            return tried.is_empty().then(|| Rc::clone(only));
         }
-        None
+        let untried = |slot: &Rc<Slot>| !tried.contains(&slot.endpoint.name);
+        let usable = |slot: &Rc<Slot>| slot.endpoint.is_up() && untried(slot);
+        let chosen = self.chooser.choose(&self.slots, ask, usable);
+        // It is better to try one that is left out than to refuse.
+        let at = chosen.or_else(|| self.chooser.choose(&self.slots, ask, untried))?;
+        self.slots.get(at).map(Rc::clone)
     }
 
-    fn put_idle(&self, connection: Connection) {
-        // As many as there may be requests: fewer would be closed and made again with every wave. What is not used
-        // is closed after `idle_timeout`.
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.target.settings.connections {
-            idle.push((connection, Instant::now()));
+    /// The time, where somebody looks at it.
+    pub(super) fn time(&self) -> Duration {
+        match self.chooser.measures() && self.slots.len() > 1 {
+            true => self.begun.elapsed(),
+            false => Duration::ZERO,
         }
     }
-}
 
-/// The way back of a connection, if its pool still exists when the response ends.
-#[derive(Debug)]
-pub(super) struct Return(Weak<Pool>);
-
-impl Return {
-    pub(super) fn to(pool: &Rc<Pool>) -> Self {
-        Self(Rc::downgrade(pool))
+    /// A request is given to an endpoint; says when.
+    fn begin(&self, slot: &Rc<Slot>, place: &mut Place) -> Duration {
+        slot.endpoint.count_request();
+        if self.chooser.counts() && self.slots.len() > 1 {
+            place.open = Some(slot.open());
+        }
+        self.time()
     }
 
-    pub(super) fn give_back(&self, connection: Connection) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.put_idle(connection);
+    /// The request came to nothing.
+    fn failed(&self, slot: &Slot, error: UpstreamError) -> UpstreamError {
+        if let Some(cause) = Cause::of(&error) {
+            self.blame(slot, cause);
+        }
+        error
+    }
+
+    /// Counts a failure against an endpoint; one that is alone is never left out.
+    pub(super) fn blame(&self, slot: &Slot, cause: Cause) {
+        if self.slots.len() > 1 {
+            self.target.failed(&slot.endpoint, cause);
+        }
+    }
+
+    /// It did what was asked of it.
+    fn well(&self, slot: &Slot) {
+        if self.slots.len() > 1 {
+            slot.endpoint.succeeded();
+        }
+    }
+
+    /// The head of its answer is there.
+    fn answered(&self, slot: &Slot, begun: Duration) {
+        self.well(slot);
+        if begun > Duration::ZERO {
+            let now = self.time();
+            slot.load.answered(now.saturating_sub(begun), now);
         }
     }
 }

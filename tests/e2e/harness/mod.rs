@@ -3,6 +3,7 @@
 //! `Gateway::builder()` starts the process, `Client` speaks TLS and HTTP to it, `RawTls` sends it bytes no
 //! client would, `tools` asks curl and openssl, `Web` and `Responder` tell who is revoked. Nothing here waits longer than [`DEADLINE`].
 
+mod backend;
 mod client;
 mod connection;
 mod desk;
@@ -21,6 +22,7 @@ mod process;
 mod raw;
 pub(crate) mod redis;
 mod responder;
+mod service;
 mod sessions;
 mod site;
 mod token;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) use backend::{Backend, Mood};
 pub(crate) use client::{Client, Refused};
 pub(crate) use connection::{Connection, Response};
 pub(crate) use desk::{Desk, text};
@@ -46,6 +49,7 @@ pub(crate) use peer::Peer;
 pub(crate) use process::SHIM;
 pub(crate) use raw::{RawTls, status_of};
 pub(crate) use responder::Responder;
+pub(crate) use service::{Service, Serving};
 pub(crate) use site::Site;
 pub(crate) use token::Token;
 pub(crate) use vault::{Signer, Vault};

@@ -58,7 +58,7 @@ impl Token {
         format!("pkcs11:token={LABEL};object={};type=private", kind.name())
     }
 
-    pub(super) fn public_key(&self, kind: KeyKind) -> Vec<u8> {
+    pub(crate) fn public_key(&self, kind: KeyKind) -> Vec<u8> {
         self.public_keys[kind as usize].clone()
     }
 

@@ -61,7 +61,7 @@ where
     let mut seen: Option<Rc<View>> = None;
     let ended = poll_fn(|cx| {
         let mut io = io.borrow_mut();
-        tunnel.poll((&mut io.stream, &mut switched.tcp), cx, || {
+        tunnel.poll((&mut io.stream, &mut switched.stream), cx, || {
             let view = client.view(worker);
             let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
             let reason = match known {

@@ -17,8 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use self::admission::{Admitted, Asked, admit, settled_view};
 use self::header::{Tls, Told};
@@ -28,6 +28,7 @@ use super::admission::Stopped;
 use super::client::{Client, Resting, View};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
+use crate::identity::ClientIdentity;
 use crate::policy::Permit;
 use crate::reason::Reason;
 use crate::tls::TlsStream;
@@ -104,7 +105,7 @@ async fn begin(
     };
     let header = told.header(&target.settings)?;
     let resting = client.rest_on_site(&view, caller);
-    let upstream = open(&worker, permit, &target).await?;
+    let upstream = open(&worker, permit, &target, &caller.identity).await?;
     Ok(Begun {
         upstream,
         header,
@@ -126,7 +127,7 @@ async fn carry<S>(
     recorder.header(begun.header.len());
     begun.header.extend_from_slice(first);
     let mut tunnel = Tunnel::new((begun.header, BytesMut::new()), idle);
-    let upstream: &mut TcpStream = &mut begun.upstream.tcp;
+    let upstream = &mut begun.upstream.stream;
     let ended = poll_fn(|cx| {
         let ended = tunnel.poll((stream, upstream), cx, &mut forbidden);
         recorder.moved(tunnel.moved());
@@ -141,8 +142,14 @@ async fn carry<S>(
 }
 
 /// Connects to the upstream. The permit is used up.
-async fn open(worker: &Worker, permit: Permit, target: &Arc<Target>) -> Result<Opened, Stopped> {
-    let opened = worker.upstreams.open(permit, target).await;
+async fn open(
+    worker: &Worker,
+    permit: Permit,
+    target: &Arc<Target>,
+    identity: &ClientIdentity,
+) -> Result<Opened, Stopped> {
+    let ask = target.ask(&HeaderMap::new(), identity);
+    let opened = worker.upstreams.open(permit, target, ask).await;
     opened.map_err(|error| Stopped {
         detail: error.to_string().into(),
         ..error.reason().into()

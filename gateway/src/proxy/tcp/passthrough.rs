@@ -70,7 +70,7 @@ async fn begin(
         tls: None,
     };
     let header = told.header(&target.settings)?;
-    let upstream = open(&worker, permit, &target).await?;
+    let upstream = open(&worker, permit, &target, &facts.identity).await?;
     Ok(Begun {
         upstream,
         header,

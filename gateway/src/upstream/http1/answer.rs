@@ -14,7 +14,8 @@ use crate::http1::{BodyDecoder, Decoded, HeadLimits, ResponseHead};
 use crate::patience::Wait;
 use crate::upstream::body::{ResponseBody, Switched};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::pool::{Place, Pool, Return};
+use crate::upstream::slot::{Return, Slot};
+use crate::upstream::target::Place;
 
 /// A connection in the middle of an answer.
 pub(in crate::upstream) struct Answer {
@@ -29,15 +30,15 @@ impl Answer {
     pub(in crate::upstream) fn into_response(
         self,
         head: ResponseHead,
-        pool: &Rc<Pool>,
+        slot: &Rc<Slot>,
         place: Place,
     ) -> (response::Parts, ResponseBody) {
         if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection { tcp, read, .. } = self.connection;
+            let Connection { stream, read, .. } = self.connection;
             // A request that asks for this has no body, so nobody else holds the connection.
-            let body = Rc::into_inner(tcp).map_or(ResponseBody::Empty, |tcp| {
+            let body = Rc::into_inner(stream).map_or(ResponseBody::Empty, |stream| {
                 ResponseBody::Switched(Box::new(Switched {
-                    tcp,
+                    stream,
                     early: read,
                     _place: place,
                 }))
@@ -50,7 +51,7 @@ impl Answer {
             reusable: head.keep_alive,
             upload: self.upload,
             failed: None,
-            pool: Return::to(pool),
+            slot: Return::to(slot),
             wait: Wait::new(self.body_timeout),
             place: Some(place),
         };
@@ -70,7 +71,7 @@ pub struct Http1Body {
     upload: Upload,
     /// What went wrong with the upload, until the body is asked for its next frame.
     failed: Option<UpstreamError>,
-    pool: Return,
+    slot: Return,
     wait: Wait,
     place: Option<Place>,
 }
@@ -172,7 +173,7 @@ impl Http1Body {
         }
         if self.reusable && connection.read.is_empty() {
             connection.rest();
-            self.pool.give_back(connection);
+            self.slot.give_back(connection);
         }
     }
 }

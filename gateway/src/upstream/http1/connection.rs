@@ -2,11 +2,12 @@
 
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+
+use crate::upstream::stream::Stream;
+use crate::upstream::tls::Trusted;
 
 /// Bytes read at once: small first, more while the upstream fills what it is offered.
 const FIRST_READ: usize = 8 * 1024;
@@ -18,7 +19,8 @@ const LEAST_ROOM: usize = 2 * 1024;
 /// A connection between requests.
 #[derive(Debug)]
 pub(in crate::upstream) struct Connection {
-    pub(super) tcp: Rc<TcpStream>,
+    pub(super) stream: Rc<Stream>,
+    trusted: Trusted,
     pub(super) read: BytesMut,
     pub(super) write: BytesMut,
     /// Served a request before, so the upstream may have closed it meanwhile.
@@ -27,9 +29,10 @@ pub(in crate::upstream) struct Connection {
 }
 
 impl Connection {
-    pub(in crate::upstream) fn new(tcp: TcpStream) -> Self {
+    pub(in crate::upstream) fn new((stream, trusted): (Stream, Trusted)) -> Self {
         Self {
-            tcp: Rc::new(tcp),
+            stream: Rc::new(stream),
+            trusted,
             read: BytesMut::new(),
             write: BytesMut::new(),
             used: false,
@@ -37,43 +40,27 @@ impl Connection {
         }
     }
 
-    /// Whether the connection is open and the upstream has said nothing unasked. Costs a system call only
-    /// where readiness was reported.
+    /// Whether the connection is open and the upstream has said nothing unasked.
     pub(in crate::upstream) fn is_quiet(&self) -> bool {
-        let nothing = self.tcp.try_read(&mut [0; 1]);
-        self.read.is_empty()
-            && nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.read.is_empty() && self.stream.is_quiet()
+    }
+
+    /// Whether a new request may use it, as far as the service's certificate goes.
+    pub(in crate::upstream) fn is_trusted(&self, epoch: u64) -> bool {
+        self.trusted.holds(epoch)
     }
 
     /// Reads what is there; zero bytes are the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            if self.read.capacity() - self.read.len() < LEAST_ROOM {
-                self.read.reserve(self.next_read);
-            }
-            let room = self.read.capacity() - self.read.len();
-            match self.tcp.try_read_buf(&mut self.read) {
-                Ok(read) => {
-                    if read == room {
-                        self.next_read = (self.next_read * 2).min(LARGEST_READ);
-                    } else {
-                        self.note_drained();
-                    }
-                    return Poll::Ready(Ok(read));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.tcp.poll_read_ready(cx))?
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        if self.read.capacity() - self.read.len() < LEAST_ROOM {
+            self.read.reserve(self.next_read);
         }
-    }
-
-    /// A short read took all there was: what comes next is reported again (epoll, edge-triggered), and until then
-    /// nobody needs to ask the kernel. tokio knows that of its own reads, not of tries.
-    fn note_drained(&self) {
-        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = self.tcp.try_io(Interest::READABLE, nothing);
+        let room = self.read.capacity() - self.read.len();
+        let read = self.stream.poll_read(&mut self.read, cx);
+        if matches!(read, Poll::Ready(Ok(read)) if read == room) {
+            self.next_read = (self.next_read * 2).min(LARGEST_READ);
+        }
+        read
     }
 
     /// Makes the connection small for its time in the pool.

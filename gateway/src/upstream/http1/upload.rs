@@ -4,7 +4,6 @@
 //! short would swallow the next request, one that is too long would be the next request.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,11 +11,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http_body::Body;
-use tokio::net::TcpStream;
 
 use crate::http1::{Framing, encode};
 use crate::upstream::body::{ClientBodyError, RequestBody};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::stream::Stream;
 
 /// How far the request body is.
 pub(super) enum Upload {
@@ -39,12 +38,12 @@ pub(super) enum UploadError {
 impl Upload {
     /// Begins to send a body.
     pub(super) fn start(
-        tcp: Rc<TcpStream>,
+        stream: Rc<Stream>,
         body: RequestBody,
         framing: Framing,
         stall: Duration,
     ) -> Self {
-        Self::Running(Box::pin(send_body(tcp, body, framing, stall)))
+        Self::Running(Box::pin(send_body(stream, body, framing, stall)))
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -75,7 +74,7 @@ impl Upload {
 
 /// Sends a request body, frame by frame.
 async fn send_body(
-    tcp: Rc<TcpStream>,
+    stream: Rc<Stream>,
     body: RequestBody,
     framing: Framing,
     stall: Duration,
@@ -99,13 +98,13 @@ async fn send_body(
         if let Some(left) = &mut left {
             let excess = UploadError::Client(ClientBodyError::Malformed);
             *left = left.checked_sub(data.len() as u64).ok_or(excess)?;
-            write_all(&tcp, &data, stall).await
+            stream.write_all(&data, stall).await
         } else {
             line.clear();
             encode::chunk_header(&mut line, data.len());
             line.extend_from_slice(&data);
             encode::chunk_end(&mut line);
-            write_all(&tcp, &line, stall).await
+            stream.write_all(&line, stall).await
         }
         .map_err(|_| UploadError::Upstream)?;
     }
@@ -115,29 +114,10 @@ async fn send_body(
         None => {
             line.clear();
             encode::last_chunk_with_trailers(&mut line, trailers.as_ref());
-            write_all(&tcp, &line, stall)
+            stream
+                .write_all(&line, stall)
                 .await
                 .map_err(|_| UploadError::Upstream)
         }
     }
-}
-
-/// Writes all of `bytes`, unless the upstream takes none of them for as long as `stall`.
-pub(super) async fn write_all(
-    tcp: &TcpStream,
-    mut bytes: &[u8],
-    stall: Duration,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match tcp.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::timeout(stall, tcp.writable())
-                    .await
-                    .map_err(|_| io::ErrorKind::TimedOut)??;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -23,7 +23,7 @@ pub(in crate::upstream) struct Upload(Rc<Shared>);
 
 /// The end for hyper's task.
 #[derive(Debug)]
-pub(super) struct SentBody(Rc<Shared>);
+pub(in crate::upstream) struct SentBody(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
