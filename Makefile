@@ -48,7 +48,7 @@ exams: model fuzz ## the long set: figures, floods, giant bodies, the session po
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
   -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0
-FUZZ_TARGETS := xfcc client_cert path identity crl ocsp hello session
+FUZZ_TARGETS := xfcc client_cert path identity crl ocsp hello session proxy_protocol
 FUZZ_SECONDS ?= 30
 
 .PHONY: fuzz

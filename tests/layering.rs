@@ -13,7 +13,15 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 17] = [
     &["reason"],
     &[
-        "identity", "path", "drain", "limit", "patience", "turns", "http1", "balance",
+        "identity",
+        "path",
+        "drain",
+        "limit",
+        "patience",
+        "turns",
+        "http1",
+        "balance",
+        "proxy_protocol",
     ],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws", "fleet"],
@@ -33,7 +41,7 @@ const FLOORS: [&[&str]; 17] = [
 ];
 
 /// Rooms that are plain functions (ARCHITECTURE, invariant 4), and what they must not name.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 9] = [
     "policy",
     "route",
     "identity",
@@ -42,6 +50,7 @@ const PLAIN: [&str; 8] = [
     "http1",
     "balance",
     "explain",
+    "proxy_protocol",
 ];
 const NOT_PLAIN: [&str; 6] = [
     "async ",

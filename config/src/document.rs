@@ -17,7 +17,8 @@ use crate::hsm::RawHsm;
 use crate::hsm_group::RawHsmGroup;
 use crate::hsm_ref::Tokens;
 use crate::limits::{RawLimits, RawTimeouts};
-use crate::listener::{Above, RawListener, distinct_addresses};
+use crate::listener::{Above, RawListener};
+use crate::passthrough::{CheckedPassthrough, RawPassthrough};
 use crate::policy::RawRule;
 use crate::rate_limit::RawRateLimit;
 use crate::redis::RawRedis;
@@ -32,8 +33,8 @@ use crate::value::Number;
 use crate::{Config, Located, Places};
 
 use self::tables::{
-    finished, hsm_groups, hsms, listeners, policy, rate_limits, redis, resumption, sites, trusts,
-    upstreams,
+    binds, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy, rate_limits,
+    redis, resumption, sites, trusts, upstreams,
 };
 
 /// More data workers than any machine has cores.
@@ -76,6 +77,8 @@ pub(crate) struct RawConfig {
     listener: Option<Vec<Located<RawListener>>>,
     /// What is served, by host name.
     site: Option<Vec<Located<RawSite>>>,
+    /// Server names whose connections are handed on as they come, undecrypted.
+    passthrough: Option<Vec<Located<RawPassthrough>>>,
     /// Named groups of client identities.
     role: Option<Vec<Located<RawRole>>>,
     /// Who may do what. Nothing is allowed without a rule; a deny wins over every allow.
@@ -99,9 +102,7 @@ pub(crate) struct RawConfig {
 impl RawConfig {
     /// Checks everything. The result counts only if `check` holds no mistake afterwards.
     pub(crate) fn check(self, check: &mut Check<'_>) -> Option<Config> {
-        let workers = self
-            .workers
-            .map(|workers| check.count(Some(workers), 1, 1..=WORKERS_MAX));
+        let workers = workers(check, self.workers);
         let state_dir = self.state_dir.map(|text| check.path(&text).value);
         let limits = self.limits.unwrap_or_default().check(check);
         let timeouts = self.timeouts.unwrap_or_default().check(check);
@@ -129,9 +130,7 @@ impl RawConfig {
         };
         let (listener_names, drafts) = listeners(check, self.listener, &above);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
-        let binds = drafts.iter().filter_map(|draft| draft.bind.clone());
-        let admin_bind = admin_bind.value.map(|bind| admin_bind.with(bind));
-        distinct_addresses(check, &binds.chain(admin_bind).collect::<Vec<_>>());
+        binds(check, &drafts, admin_bind);
 
         let mut around = Surroundings {
             listeners: &drafts,
@@ -143,20 +142,20 @@ impl RawConfig {
             rate_limits: &limit_names,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
+        let passthroughs = passthroughs(check, self.passthrough, &mut around);
         let tickets = self.tickets.unwrap_or_default();
         let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
-        let listeners = finished(check, drafts, (&site_names, &sites));
-        let (role_names, roles, rules) = policy(check, self.role, self.rule, &sites);
+        let listeners = finished(check, drafts, (&site_names, &sites), &passthroughs);
+        let (role_names, roles, rules) =
+            policy(check, self.role, self.rule, (&sites, &passthroughs));
         let forwarding = self.forwarding.unwrap_or_default();
-        let signed = forwarding.signed();
-        named
-            .iter()
-            .for_each(|upstream| upstream.check_identity(check, signed));
+        identities(check, &named, forwarding.signed());
         let forwarding = forwarding.check(check, &role_names, &tokens);
         named.append(&mut upstreams.inline);
         Some(Config {
             listeners,
             sites: sites.into_iter().map(|checked| checked.site).collect(),
+            passthroughs: CheckedPassthrough::all(passthroughs),
             hsms: hsms.into_iter().collect::<Option<_>>()?,
             hsm_groups: groups.into_iter().map(|checked| checked.group).collect(),
             keys,
@@ -174,8 +173,13 @@ impl RawConfig {
             admin,
             log: self.log.unwrap_or_default().check(check),
             state_dir,
-            workers: workers.and_then(NonZeroUsize::new),
+            workers,
             places: Places::default(),
         })
     }
+}
+
+fn workers(check: &mut Check<'_>, written: Option<Located<Number>>) -> Option<NonZeroUsize> {
+    let count = written.map(|number| check.count(Some(number), 1, 1..=WORKERS_MAX));
+    count.and_then(NonZeroUsize::new)
 }

@@ -18,8 +18,10 @@ mod hsm_group;
 mod hsm_ref;
 mod limits;
 mod listener;
+mod passthrough;
 mod path;
 mod policy;
+mod proxy_protocol;
 mod rate_limit;
 mod redis;
 mod resumption;
@@ -27,6 +29,7 @@ mod revocation;
 mod role;
 mod route;
 mod site;
+mod tcp;
 mod tickets;
 mod tls;
 mod trust;
@@ -67,9 +70,11 @@ pub use hsm_group::HsmGroup;
 pub use hsm_ref::HsmRef;
 pub use limits::{Limits, Timeouts};
 pub use listener::{Http3, Listener, ListenerKind};
+pub use passthrough::Passthrough;
 pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
+pub use proxy_protocol::ProxyProtocol;
 pub use rate_limit::{Rate, RateLimit, RatePer, WhenAway};
 pub use redis::{Redis, RedisMode, SecretSource};
 pub use resumption::{Resumption, ResumptionMode};
@@ -80,12 +85,13 @@ pub use schema::schema;
 pub use site::{HostPattern, Site};
 pub use source::SourceMap;
 pub use span::Located;
+pub use tcp::TcpRoute;
 pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{
-    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, Scheme, Upstream,
-    UpstreamProtocol,
+    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, ProxyHeader, Scheme,
+    Upstream, UpstreamProtocol,
 };
 pub use upstream_tls::UpstreamTls;
 pub use value::{Share, did_you_mean};
@@ -111,6 +117,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What is served, by host name.
     pub sites: Vec<Site>,
+    /// What is handed on as it comes, by server name.
+    pub passthroughs: Vec<Passthrough>,
     /// Named groups of identities.
     pub roles: Vec<Role>,
     /// Who may do what; nothing is allowed without a rule.

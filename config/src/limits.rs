@@ -140,7 +140,7 @@ pub(crate) struct RawTimeouts {
     body: Option<Located<DurationText>>,
     /// How long a client may take no byte of a response.
     write: Option<Located<DurationText>>,
-    /// How long an upgraded connection (WebSocket) may bring no byte either way.
+    /// How long an upgraded connection (WebSocket), or one to a TCP upstream, may bring no byte either way.
     tunnel: Option<Located<DurationText>>,
     /// From SIGTERM to closing what is left.
     drain: Option<Located<DurationText>>,

@@ -7,11 +7,13 @@ use serde::Deserialize;
 
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
+use crate::passthrough::CheckedPassthrough;
+use crate::proxy_protocol::RawProxyProtocol;
 use crate::resumption::{Layer, RawResumption};
 use crate::site::CheckedSite;
 use crate::trust::Trusts;
 use crate::value::{Number, quoted};
-use crate::{ClientCert, Located};
+use crate::{ClientCert, HostPattern, Located, ProxyProtocol};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// HTTP/3 on the same address over UDP; `None` where it is off.
     pub http3: Option<Http3>,
+    /// Proxies in front that tell who their clients are; `None` where clients connect themselves.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// HTTP/3 at a listener.
@@ -38,8 +42,11 @@ pub struct Http3 {
 pub enum ListenerKind {
     /// `protocol = "https"` (default): terminate TLS and serve sites.
     Https {
-        /// Indices into [`crate::Config::sites`] of the sites served here, in file order. Never empty.
+        /// Indices into [`crate::Config::sites`] of the sites served here, in file order.
         sites: Vec<usize>,
+        /// Indices into [`crate::Config::passthroughs`] of those on this listener, in file order. Where there is none
+        /// there is a site.
+        passthroughs: Vec<usize>,
         /// The site for clients without SNI, and (unless `strict_sni`) with an SNI no site has.
         default_site: Option<usize>,
         /// Refuse an SNI no site has, also when there is a default site.
@@ -76,6 +83,8 @@ pub(crate) struct RawListener {
     http3: Option<Located<bool>>,
     /// Tell clients over HTTP/1.1 and HTTP/2 that there is HTTP/3 (`Alt-Svc`).
     alt_svc: Option<Located<bool>>,
+    /// Proxies in front of this listener that tell who their clients are. Without it nobody is believed.
+    proxy_protocol: Option<Located<RawProxyProtocol>>,
 }
 
 /// `protocol` of a listener.
@@ -109,6 +118,7 @@ pub(crate) struct Draft {
     default_site: Option<Located<String>>,
     strict_sni: bool,
     http3: Option<Http3>,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl RawListener {
@@ -134,6 +144,9 @@ impl RawListener {
                 .over(above.resumption),
             None => above.resumption.clone(),
         };
+        let proxy_protocol = self
+            .proxy_protocol
+            .map(|raw| raw.value.check(check, &raw.span));
         let port = check.count(self.redirect_port, 443, 1..=usize::from(u16::MAX));
         Draft {
             name,
@@ -148,10 +161,20 @@ impl RawListener {
             http3: self.http3.is_some_and(|on| on.value).then_some(Http3 {
                 alt_svc: self.alt_svc.is_none_or(|on| on.value),
             }),
+            proxy_protocol,
         }
     }
 
     fn only_what_does_something(&self, check: &mut Check<'_>, protocol: Protocol) {
+        if let (Some(http3), Some(_)) = (&self.http3, &self.proxy_protocol)
+            && http3.value
+        {
+            let message =
+                "`http3` and `proxy_protocol` exclude each other: datagrams have no header";
+            check
+                .error(&http3.span, message)
+                .help("serve HTTP/3 on a listener of its own, on another address");
+        }
         if protocol == Protocol::Https {
             if let Some(port) = &self.redirect_port {
                 let message = "`redirect_port` does nothing on an https listener";
@@ -195,8 +218,8 @@ impl Draft {
         self,
         check: &mut Check<'_>,
         own: usize,
-        sites: &[CheckedSite],
-        names: &Names,
+        (names, sites): (&Names, &[CheckedSite]),
+        passthroughs: &[CheckedPassthrough],
     ) -> Option<Listener> {
         let kind = match self.protocol {
             Protocol::Redirect => ListenerKind::Redirect {
@@ -206,14 +229,20 @@ impl Draft {
                 let here = |site: &CheckedSite| site.listeners.contains(&Some(own));
                 let served: Vec<_> = (0..sites.len()).filter(|at| here(&sites[*at])).collect();
                 // A site with a mistyped listener may have meant this one.
-                let mistyped = sites.iter().any(|site| site.listeners.contains(&None));
-                if served.is_empty() && !mistyped && !check.lost_tables() {
+                let mistyped = sites.iter().any(|site| site.listeners.contains(&None))
+                    || passthroughs.iter().any(|it| it.listeners.contains(&None));
+                let passed = passthroughs.iter().enumerate();
+                let passed = passed.filter(|(_, it)| it.listeners.contains(&Some(own)));
+                let passed: Vec<_> = passed.map(|(at, _)| at).collect();
+                if served.is_empty() && passed.is_empty() && !mistyped && !check.lost_tables() {
                     let message = format!("no site is on the listener {}", quoted(&self.name));
                     check
                         .error(&self.span, message)
                         .help("add a `[[site]]`, or this listener to the `listeners` of one");
                 }
-                distinct_hosts(check, &self.name, served.iter().map(|at| &sites[*at]));
+                let hosts = served.iter().map(|at| &*sites[*at].hosts);
+                let names_passed = passed.iter().map(|at| &*passthroughs[*at].names);
+                distinct_hosts(check, &self.name, hosts.chain(names_passed));
                 let default_site = self.default_site.and_then(|wanted| {
                     let index = names.index(check, &wanted)?;
                     if !served.contains(&index) {
@@ -228,6 +257,7 @@ impl Draft {
                 });
                 ListenerKind::Https {
                     sites: served,
+                    passthroughs: passed,
                     default_site,
                     strict_sni: self.strict_sni,
                 }
@@ -238,19 +268,20 @@ impl Draft {
             bind: self.bind?,
             kind,
             http3: self.http3,
+            proxy_protocol: self.proxy_protocol,
         })
     }
 }
 
-/// One host of one listener leads to one site.
+/// One host of one listener leads to one site, or to one passthrough.
 fn distinct_hosts<'a>(
     check: &mut Check<'_>,
     listener: &str,
-    sites: impl Iterator<Item = &'a CheckedSite>,
+    owners: impl Iterator<Item = &'a [Located<HostPattern>]>,
 ) {
     let mut seen = HashMap::new();
-    for (index, site) in sites.enumerate() {
-        for host in &site.hosts {
+    for (index, hosts) in owners.enumerate() {
+        for host in hosts {
             match seen.insert(&host.value, (index, &host.span)) {
                 // Within one site it was reported already.
                 Some((other, first)) if other != index => {

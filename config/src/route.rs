@@ -11,7 +11,8 @@ use crate::rate_limit::named_limits;
 use crate::schema::one_or_many;
 use crate::trust::Trusts;
 use crate::upstream::{Scheme, endpoint};
-use crate::{ClientCert, Located, Upstream};
+use crate::value::quoted;
+use crate::{ClientCert, Located, Upstream, UpstreamProtocol};
 
 /// One route of a site. The longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,33 +67,79 @@ pub(crate) enum EarlyData {
 /// The upstreams a route can lead to; an address written in place becomes one more.
 pub(crate) struct Upstreams {
     pub(crate) names: Names,
+    /// What the named ones speak; `None` where that could not be read.
+    pub(crate) protocols: Vec<Option<UpstreamProtocol>>,
     /// Those without a table, behind the named ones.
     pub(crate) inline: Vec<Upstream>,
 }
 
+/// What somebody sends to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// HTTP.
+    Requests,
+    /// Bytes.
+    Connections,
+}
+
 impl Upstreams {
     /// The index of a name or an address in [`crate::Config::upstreams`].
-    pub(crate) fn index(&mut self, check: &mut Check<'_>, text: &Located<String>) -> Option<usize> {
-        if !text.value.contains("://") {
-            return self.names.index(check, text);
+    pub(crate) fn index(
+        &mut self,
+        check: &mut Check<'_>,
+        text: &Located<String>,
+        carries: Carries,
+    ) -> Option<usize> {
+        let (index, protocol) = match text.value.contains("://") {
+            true => self.inline(check, text)?,
+            false => {
+                let index = self.names.index(check, text)?;
+                (index, self.protocols.get(index).copied().flatten())
+            }
+        };
+        let name = quoted(&text.value);
+        match (carries, protocol) {
+            (Carries::Requests, Some(UpstreamProtocol::Tcp)) => {
+                check
+                    .error(&text.span, format!("the upstream {name} speaks no HTTP"))
+                    .help("lead a `[[site.tcp]]` there instead of a route");
+            }
+            (Carries::Connections, Some(UpstreamProtocol::Http1 | UpstreamProtocol::Http2)) => {
+                check
+                    .error(&text.span, format!("the upstream {name} speaks HTTP"))
+                    .help("connections go to an upstream with `protocol = \"tcp\"`, or to \"tcp://HOST:PORT\"");
+            }
+            _ => {}
         }
+        Some(index)
+    }
+
+    fn inline(
+        &mut self,
+        check: &mut Check<'_>,
+        text: &Located<String>,
+    ) -> Option<(usize, Option<UpstreamProtocol>)> {
         let endpoint = endpoint(check, text)?;
+        let protocol = match endpoint.scheme {
+            Scheme::Http | Scheme::Https => UpstreamProtocol::Http1,
+            Scheme::Tcp => UpstreamProtocol::Tcp,
+        };
         if endpoint.scheme == Scheme::Https {
             let message = "nothing says whom to believe at this address";
             check.error(&text.span, message).help(
                 "add an `[upstream.NAME]` with this endpoint and `tls = { trust = \"...\" }`, and write its name here",
             );
         }
-        let known = self
-            .inline
-            .iter()
-            .position(|upstream| upstream.name == text.value);
+        let mut known = self.inline.iter();
+        let known = known.position(|upstream| upstream.name == text.value);
         let index = known.unwrap_or_else(|| {
-            self.inline
-                .push(Upstream::new(text.value.clone(), vec![endpoint]));
+            self.inline.push(Upstream {
+                protocol,
+                ..Upstream::new(text.value.clone(), vec![endpoint])
+            });
             self.inline.len() - 1
         });
-        Some(self.names.len() + index)
+        Some((self.names.len() + index, Some(protocol)))
     }
 }
 

@@ -13,9 +13,9 @@ mod upstream;
 
 use std::path::Path;
 
-use self::page::{Page, quote};
+use self::page::{Page, list, quote};
 use crate::value::size_text;
-use crate::{Config, Listener, ListenerKind, LogTarget, RoleRef, Site};
+use crate::{Config, Listener, ListenerKind, LogTarget, Passthrough, RoleRef, Site};
 
 impl Config {
     /// The configuration as one TOML file, defaults and inherited values included, paths absolute.
@@ -40,6 +40,9 @@ impl Config {
             .for_each(|listener| page.listener(listener, self));
         for (index, site) in self.sites.iter().enumerate() {
             page.site(index, site, self);
+        }
+        for (index, passthrough) in self.passthroughs.iter().enumerate() {
+            page.passthrough(index, passthrough, self);
         }
         self.roles.iter().for_each(|role| page.role(role));
         self.rules.iter().for_each(|rule| page.rule(rule, self));
@@ -80,20 +83,18 @@ impl Page {
                 self.key("redirect_port", port);
             }
         }
+        if let Some(proxies) = &listener.proxy_protocol {
+            let from = proxies.from.iter();
+            let from = list(from.map(|net| quote(format!("{}/{}", net.address, net.prefix))));
+            self.key("proxy_protocol", format!("{{ from = {from} }}"));
+        }
     }
 
     fn site(&mut self, index: usize, site: &Site, config: &Config) {
         self.item("site");
         self.key("name", quote(&site.name));
         self.list("hosts", site.hosts.iter().map(|host| quote(host.text())));
-        let on = config
-            .listeners
-            .iter()
-            .filter(|listener| match &listener.kind {
-                ListenerKind::Https { sites, .. } => sites.contains(&index),
-                ListenerKind::Redirect { .. } => false,
-            });
-        self.list("listeners", on.map(|listener| quote(&listener.name)));
+        self.listeners(config, |sites, _| sites.contains(&index));
         self.client_cert(&site.client_cert);
         self.key("key_policy", quote(site.key_policy.as_str()));
         self.key("http2", site.http2);
@@ -140,6 +141,37 @@ impl Page {
             self.key("early_data", route.early_data);
             self.rate_limits(&route.rate_limits, config);
         }
+        for route in &site.tcp {
+            self.item("site.tcp");
+            self.list_unless_empty("alpn", route.alpn.iter().map(quote));
+            let upstream = config.upstreams.get(route.upstream);
+            let name = upstream.map_or("", |upstream| &upstream.name);
+            self.key("upstream", quote(name));
+        }
+    }
+
+    fn passthrough(&mut self, index: usize, passthrough: &Passthrough, config: &Config) {
+        self.item("passthrough");
+        let names = passthrough.names.iter();
+        self.list("names", names.map(|name| quote(name.text())));
+        self.listeners(config, |_, passthroughs| passthroughs.contains(&index));
+        let upstream = config.upstreams.get(passthrough.upstream);
+        let name = upstream.map_or("", |upstream| &upstream.name);
+        self.key("upstream", quote(name));
+    }
+
+    /// The listeners that have something among their sites, or among their passthroughs.
+    fn listeners(&mut self, config: &Config, has: impl Fn(&[usize], &[usize]) -> bool) {
+        let listeners = config.listeners.iter();
+        let on = listeners.filter(|listener| match &listener.kind {
+            ListenerKind::Https {
+                sites,
+                passthroughs,
+                ..
+            } => has(sites, passthroughs),
+            ListenerKind::Redirect { .. } => false,
+        });
+        self.list("listeners", on.map(|listener| quote(&listener.name)));
     }
 
     /// The tables there is one of.

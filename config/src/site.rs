@@ -10,12 +10,13 @@ use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
 use crate::rate_limit::named_limits;
 use crate::resumption::{Heir, Inherited, Layer, RawResumption};
-use crate::route::{EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
+use crate::route::{Carries, EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
 use crate::schema::one_or_many;
+use crate::tcp::{RawTcp, tcp_routes};
 use crate::tls::RawTls;
 use crate::trust::Trusts;
 use crate::value::quoted;
-use crate::{Certificate, ClientCert, KeyPolicy, Located, Resumption, Route, TlsPolicy};
+use crate::{Certificate, ClientCert, KeyPolicy, Located, Resumption, Route, TcpRoute, TlsPolicy};
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -36,10 +37,32 @@ pub struct Site {
     pub resumption: Resumption,
     /// HTTP/2 offered in ALPN. Default true.
     pub http2: bool,
-    /// Routes, never empty, longest prefix first.
+    /// Routes, longest prefix first; empty where the whole site is TCP, and only there.
     pub routes: Vec<Route>,
     /// Indices into [`crate::Config::rate_limits`]: what every request counts for.
     pub rate_limits: Vec<usize>,
+    /// Where connections go that carry no HTTP.
+    pub tcp: Vec<TcpRoute>,
+}
+
+impl Site {
+    /// Protocols offered in ALPN over TCP, the preferred first; empty where nothing is negotiated.
+    pub fn alpn(&self) -> Vec<&str> {
+        let tcp = self.tcp.iter().flat_map(|route| &route.alpn);
+        let h2 = (self.http2 && !self.routes.is_empty()).then_some("h2");
+        let http1 = (!self.routes.is_empty()).then_some("http/1.1");
+        tcp.map(String::as_str).chain(h2).chain(http1).collect()
+    }
+
+    /// Where a connection goes that chose this protocol, if it carries no HTTP.
+    pub fn tcp_route(&self, alpn: Option<&[u8]>) -> Option<&TcpRoute> {
+        let chosen = |route: &&TcpRoute| match alpn {
+            Some(alpn) => route.alpn.iter().any(|name| name.as_bytes() == alpn),
+            None => false,
+        };
+        let named = self.tcp.iter().find(chosen);
+        named.or_else(|| self.tcp.iter().find(|route| route.alpn.is_empty()))
+    }
 }
 
 /// A host name or a wildcard, lower case, without trailing dot.
@@ -87,6 +110,8 @@ pub(crate) struct RawSite {
     rate_limits: Option<Vec<Located<String>>>,
     /// Where requests go, by path; the longest matching path wins.
     route: Option<Vec<Located<RawRoute>>>,
+    /// Where connections go that carry no HTTP: all of the site, or those that negotiate a protocol (ALPN).
+    tcp: Option<Vec<Located<RawTcp>>>,
 }
 
 /// What sites refer to.
@@ -129,9 +154,9 @@ impl RawSite {
     ) -> CheckedSite {
         let name = self.name().map_or_else(String::new, |name| name.value);
         let written = self.hosts.as_ref().map(Vec::len);
-        let hosts = hosts(check, table, self.hosts);
+        let hosts = hosts_of(check, (table, "hosts"), self.hosts);
         let hosts_are_known = written == Some(hosts.len()) && !check.lost_key(table, "hosts");
-        let listeners = listeners(check, table, self.listeners, around);
+        let listeners = listeners_of(check, (table, "site"), self.listeners, around);
         let own = self.client_cert.and_then(|raw| {
             raw.value
                 .check(check, &raw.span, around.trusts)
@@ -154,9 +179,18 @@ impl RawSite {
         let named = (name.as_str(), &tls, listeners.as_slice());
         let Inherited { resumption, whole } =
             inherited_resumption(check, table, self.resumption, named, around);
+        let tcp = self.tcp.unwrap_or_default();
+        let some_tcp = !tcp.is_empty();
+        let tcp = tcp_routes(check, tcp, around.upstreams);
+        if some_tcp && whole && resumption.early_data > 0 {
+            check
+                .error(table, "this site takes early data, which a TCP upstream cannot tell from a copy of it")
+                .help("give it `resumption = { early_data = \"off\" }`");
+        }
         let written = WrittenRoutes {
             shorthand: self.upstream,
             tables: self.route,
+            tcp: some_tcp.then_some(&tcp),
         };
         let says = SiteSays {
             client_cert: &client_cert,
@@ -178,6 +212,7 @@ impl RawSite {
             http2,
             routes,
             rate_limits: named_limits(check, around.rate_limits, self.rate_limits),
+            tcp,
         };
         CheckedSite {
             hosts,
@@ -188,16 +223,24 @@ impl RawSite {
     }
 }
 
-fn hosts(
+/// The names that stand under `key`.
+pub(crate) fn hosts_of(
     check: &mut Check<'_>,
-    table: &Span,
+    (table, key): (&Span, &str),
     written: Option<Vec<Located<String>>>,
 ) -> Vec<Located<HostPattern>> {
-    let written = check.required(table, "hosts", written);
+    let written = check.required(table, key, written);
     if written.as_ref().is_some_and(Vec::is_empty) {
+        let what = match key {
+            "hosts" => "site",
+            _ => "passthrough",
+        };
         check
-            .error(table, "`hosts` is empty, so this site is never served")
-            .help("use `hosts = [\"*\"]` for every host");
+            .error(
+                table,
+                format!("`{key}` is empty, so this {what} is never served"),
+            )
+            .help(format!("use `{key} = [\"*\"]` for every host"));
     }
     let mut hosts = Vec::new();
     for text in written.unwrap_or_default() {
@@ -215,9 +258,10 @@ fn hosts(
     hosts
 }
 
-fn listeners(
+/// The https listeners a site, or whatever it is, is on.
+pub(crate) fn listeners_of(
     check: &mut Check<'_>,
-    table: &Span,
+    (table, what): (&Span, &str),
     written: Option<Vec<Located<String>>>,
     around: &Surroundings<'_>,
 ) -> Vec<Option<usize>> {
@@ -229,7 +273,7 @@ fn listeners(
             check
                 .error(
                     table,
-                    "this site is never served: there is no https listener",
+                    format!("this {what} is never served: there is no https listener"),
                 )
                 .help("add a `[[listener]]` with `protocol = \"https\"` (the default)");
         }
@@ -238,7 +282,10 @@ fn listeners(
     check.distinct(&written, "this listener");
     if written.is_empty() {
         check
-            .error(table, "`listeners` is empty, so this site is never served")
+            .error(
+                table,
+                format!("`listeners` is empty, so this {what} is never served"),
+            )
             .help("leave the key out to mean all https listeners");
     }
     let mut listeners = Vec::new();
@@ -254,7 +301,7 @@ fn listeners(
             let message = format!("the listener {} only redirects", quoted(&name.value));
             check
                 .error(&name.span, message)
-                .help("a site is on https listeners");
+                .help(format!("a {what} is on https listeners"));
             listeners.push(None);
             continue;
         }
@@ -316,22 +363,40 @@ fn inherited_resumption(
 }
 
 /// Where a site leads to, as written.
-struct WrittenRoutes {
+struct WrittenRoutes<'a> {
     shorthand: Option<Located<String>>,
     tables: Option<Vec<Located<RawRoute>>>,
+    /// `None` where none is written.
+    tcp: Option<&'a [TcpRoute]>,
 }
 
 fn routes(
     check: &mut Check<'_>,
     table: &Span,
-    WrittenRoutes { shorthand, tables }: WrittenRoutes,
+    written: WrittenRoutes<'_>,
     site: &SiteSays<'_>,
     around: &mut Surroundings<'_>,
 ) -> Vec<Route> {
-    let lost = ["upstream", "route"]
+    let WrittenRoutes {
+        shorthand,
+        tables,
+        tcp,
+    } = written;
+    let lost = ["upstream", "route", "tcp"]
         .iter()
         .any(|key| check.lost_key(table, key));
-    if shorthand.is_none() && tables.as_ref().is_none_or(Vec::is_empty) && !lost {
+    let none = shorthand.is_none() && tables.as_ref().is_none_or(Vec::is_empty);
+    let mut all = tcp.into_iter().flatten();
+    let whole = all.find(|route| route.alpn.is_empty());
+    if let (Some(whole), false) = (whole, none) {
+        check
+            .error(
+                &whole.span,
+                "a TCP route without `alpn` leaves nothing to the routes of this site",
+            )
+            .help("give it the protocols it is for, or remove the routes");
+    }
+    if none && tcp.is_none() && !lost {
         check
             .error(table, "this site leads nowhere: `upstream` is missing")
             .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
@@ -371,7 +436,9 @@ fn routes(
     // Upstreams are looked up in the order of the routes, so that what is shown loads back to the same.
     routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
     let finished = routes.into_iter().filter_map(|route| {
-        let upstream = around.upstreams.index(check, &route.upstream)?;
+        let upstream = around
+            .upstreams
+            .index(check, &route.upstream, Carries::Requests)?;
         Some(Route {
             prefix: route.value.prefix,
             upstream,

@@ -9,6 +9,7 @@ mod refusals;
 mod resumption_refusals;
 mod secrets;
 mod shipped;
+mod tcp_refusals;
 mod trust_refusals;
 
 use std::path::Path;

@@ -3,6 +3,7 @@ mod balance;
 mod ejection;
 mod endpoint;
 mod health;
+mod tcp;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub use self::endpoint::{Endpoint, Scheme};
 pub(crate) use self::endpoint::{endpoint, host_and_port};
 use self::health::RawHealth;
 pub use self::health::{Health, HealthProbe};
+pub use self::tcp::ProxyHeader;
+use self::tcp::{RawProxyHeader, proxy_header};
 
 /// A service behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Upstream {
     pub pending: usize,
     /// In which forms it is told who the client is. Default `X-Forwarded-Client-Cert` alone.
     pub identity: Vec<Located<IdentityForm>>,
+    /// What a TCP upstream is told in front of a client's bytes. Default nothing.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 /// What is spoken to an upstream.
@@ -71,6 +76,20 @@ pub enum UpstreamProtocol {
     /// `"h2"`: HTTP/2, with prior knowledge or agreed by ALPN.
     #[serde(rename = "h2")]
     Http2,
+    /// `"tcp"`: bytes, for `[[site.tcp]]` and `[[passthrough]]`.
+    #[serde(rename = "tcp")]
+    Tcp,
+}
+
+impl UpstreamProtocol {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UpstreamProtocol::Http1 => "http1",
+            UpstreamProtocol::Http2 => "h2",
+            UpstreamProtocol::Tcp => "tcp",
+        }
+    }
 }
 
 /// A form in which an upstream is told who the client is.
@@ -103,8 +122,8 @@ impl IdentityForm {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
-    /// Addresses of the service, `http://HOST:PORT` or `https://HOST:PORT`, or tables with `url` and `weight`. One
-    /// of `endpoints` and `endpoint` is required.
+    /// Addresses of the service, `http://HOST:PORT`, `https://HOST:PORT` or `tcp://HOST:PORT`, or tables with `url` and
+    /// `weight`. One of `endpoints` and `endpoint` is required.
     #[schemars(schema_with = "one_or_many::<RawEndpoint>")]
     endpoints: Option<Vec<Located<RawEndpoint>>>,
     /// The address of the service, when there is only one.
@@ -122,9 +141,9 @@ pub(crate) struct RawUpstream {
     ejection: Option<Located<RawEjection>>,
     /// How endpoints are asked whether they are well. Default: not at all.
     health: Option<Located<RawHealth>>,
-    /// What is spoken to the service: `http1`, or `h2` (HTTP/2, for gRPC).
+    /// What is spoken to the service: `http1`, `h2` (HTTP/2, for gRPC), or `tcp` (bytes, for `[[site.tcp]]`).
     protocol: Option<Located<UpstreamProtocol>>,
-    /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them.
+    /// Whom the gateway believes at `https://` endpoints, and who it is there. Required for them; also for `tcp://`.
     tls: Option<Located<RawUpstreamTls>>,
     /// How long connecting may take, with TLS its handshake included.
     connect_timeout: Option<Located<DurationText>>,
@@ -140,6 +159,10 @@ pub(crate) struct RawUpstream {
     pending: Option<Located<Number>>,
     /// In which forms it is told who the client is: `xfcc`, `client-cert`, `client-cert-chain`, `jwt`.
     identity: Option<Vec<Located<IdentityForm>>>,
+    /// Tell a TCP upstream the addresses of each client in front of its bytes: `v1` or `v2` of the PROXY protocol.
+    proxy_protocol: Option<Located<RawProxyHeader>>,
+    /// With `v2`: tell it what TLS negotiated and who the client is, too.
+    tls_info: Option<Located<bool>>,
 }
 
 /// Connections and waiting requests beyond what a process can hold.
@@ -168,6 +191,7 @@ impl Upstream {
                 value: IdentityForm::Xfcc,
                 span: 0..0,
             }],
+            proxy_header: None,
         }
     }
 
@@ -210,12 +234,24 @@ impl RawUpstream {
                 "an upstream name has only letters, digits, `-`, `_` and `.`",
             );
         }
+        let protocol = self.protocol.as_ref();
+        let protocol = protocol.map_or(UpstreamProtocol::Http1, |protocol| protocol.value);
+        if protocol == UpstreamProtocol::Tcp {
+            self.only_what_tcp_has(check);
+        }
+        let proxy_header = proxy_header(check, &self, protocol);
         let endpoints = endpoints(check, table, self.endpoints, self.endpoint);
+        if !check.lost_key(table, "protocol") {
+            tcp::fit(check, &endpoints, protocol);
+        }
         let tls = self.tls.map(|raw| {
             let (span, raw) = (raw.span, raw.value);
             raw.check(check, &span, around)
         });
-        let tls = agreed(check, tls, &endpoints);
+        let tls = match protocol {
+            UpstreamProtocol::Tcp => tls.map(Box::new),
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => agreed(check, tls, &endpoints),
+        };
         check.distinct(self.identity.as_deref().unwrap_or_default(), "this form");
         let default = Upstream::new(name.value.clone(), endpoints);
         let short = Duration::from_millis(1)..=Duration::from_secs(3600);
@@ -230,9 +266,7 @@ impl RawUpstream {
                 .health
                 .and_then(|raw| raw.value.check(check, &raw.span)),
             slow_start: check.duration_or_off(self.slow_start, None, short.clone()),
-            protocol: self
-                .protocol
-                .map_or(default.protocol, |protocol| protocol.value),
+            protocol,
             tls,
             connect_timeout: check.duration(self.connect_timeout, default.connect_timeout, short),
             response_timeout: check.duration(
@@ -245,6 +279,7 @@ impl RawUpstream {
             connections: check.count(self.connections, default.connections, 1..=COUNT_MAX),
             pending: check.count(self.pending, default.pending, 0..=COUNT_MAX),
             identity: self.identity.unwrap_or(default.identity),
+            proxy_header,
             ..default
         }
     }
@@ -260,7 +295,8 @@ fn agreed(
         Some(_) => Scheme::Https,
         None => Scheme::Http,
     };
-    let odd = endpoints.iter().find(|endpoint| endpoint.scheme != wanted);
+    let mut endpoints = endpoints.iter().filter(|it| it.scheme != Scheme::Tcp);
+    let odd = endpoints.find(|endpoint| endpoint.scheme != wanted);
     if let Some(odd) = odd {
         match wanted {
             Scheme::Http => check
@@ -269,7 +305,7 @@ fn agreed(
                     "this endpoint speaks TLS, and nothing says whom to believe there",
                 )
                 .help("add `tls = { trust = \"NAME\" }`, with a `[trust.NAME]` or a PEM file of CA certificates"),
-            Scheme::Https => check
+            Scheme::Https | Scheme::Tcp => check
                 .error(&odd.span, "this endpoint is without TLS, but the upstream has `tls`")
                 .help("write `https://` before every endpoint, or take `tls` away"),
         };

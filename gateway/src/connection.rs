@@ -10,14 +10,18 @@ use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::announced::{Announced, client_of};
+use self::from::{From, Own};
 use crate::limit::Slot;
-use crate::proxy::{Client, Worker, serve_http1, serve_http2, serve_redirect};
+use crate::proxy::{
+    Client, Worker, serve_http1, serve_http2, serve_passthrough, serve_redirect, serve_tcp,
+};
 use crate::reason::Reason;
-use crate::snapshot::{SiteRules, Snapshot};
+use crate::snapshot::{SiteRules, Snapshot, normalize_host};
 use crate::telemetry::RefusalRecord;
 use crate::telemetry::access_log::{AddressText, ConnectionFacts};
 use crate::telemetry::metrics::HandshakeLabel;
-use crate::tls::{self, AcceptSettings, Accepted, Negotiated, Outcome, Resolve, SiteTls};
+use crate::tls::{self, AcceptSettings, Accepted, Arrived, Negotiated, Outcome, Resolve, SiteTls};
 use crate::trust::{Refused, Shown};
 
 /// Serves an accepted connection to its end. `_slot` is its place in `limits.connections`.
@@ -29,37 +33,107 @@ pub async fn run(
     _slot: Slot,
 ) {
     let snapshot = worker.snapshot();
-    let Some(view) = snapshot.rules.listener(&listener) else {
-        return; // Removed by a reload between accept and now.
-    };
-    if let ListenerKind::Redirect { port } = view.settings.kind {
-        return serve_redirect(tcp, peer, (&listener, port), worker).await;
-    }
-    let Some((stream, client)) = Box::pin(handshake(tcp, peer, &listener, &worker, snapshot)).await
-    else {
+    let Some(begun) = Box::pin(begin(tcp, peer, &listener, &worker, snapshot)).await else {
         return;
     };
+    let (stream, client, speaks) = match begun {
+        Begun::Shaken(stream, client, speaks) => (stream, client, speaks),
+        Begun::HandedOn(handed_on) => {
+            let (handed_on, facts) = *handed_on;
+            return Box::pin(serve_passthrough(handed_on, facts, worker)).await;
+        }
+    };
     worker.enter(&client);
-    match stream.tls().alpn_protocol() {
-        Some(b"h2") => Box::pin(serve_http2(stream, client, worker)).await,
-        _ => serve_http1(stream, client, worker).await,
+    match speaks {
+        Speaks::Http2 => Box::pin(serve_http2(stream, client, worker)).await,
+        Speaks::Http1 => serve_http1(stream, client, worker).await,
+        Speaks::Tcp => Box::pin(serve_tcp(stream, client, worker)).await,
     }
 }
 
-/// Performs the TLS handshake under the snapshot of accept. Refusals are counted and logged here.
-async fn handshake(
-    tcp: TcpStream,
+/// What a connection began with.
+enum Begun {
+    /// A handshake, which is complete.
+    Shaken(tls::TlsStream, Rc<Client>, Speaks),
+    /// A ClientHello for a name that is passed through.
+    HandedOn(Box<(tls::HandedOn, ConnectionFacts)>),
+}
+
+/// What is spoken over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    Http2,
+    /// Anything else: nobody here reads it.
+    Tcp,
+}
+
+impl Speaks {
+    /// By the protocol that was chosen, and what the site does with it.
+    fn of(site: &SiteRules, alpn: Option<&[u8]>) -> Self {
+        match (site.settings.tcp_route(alpn), alpn) {
+            (Some(_), _) => Self::Tcp,
+            (None, Some(b"h2")) => Self::Http2,
+            (None, _) => Self::Http1,
+        }
+    }
+}
+
+/// What stands in front of requests: the header of a proxy, the handshake. A redirect listener has no more than one
+/// request, which is answered here.
+async fn begin(
+    mut tcp: TcpStream,
     peer: SocketAddr,
+    listener: &Arc<str>,
+    worker: &Rc<Worker>,
+    snapshot: Arc<Snapshot>,
+) -> Option<Begun> {
+    let start = Instant::now();
+    // `None`: removed by a reload between accept and now.
+    let settings = &snapshot.rules.listener(listener)?.settings;
+    let mut from = From {
+        client: peer,
+        peer,
+        own: Own::No,
+    };
+    if let Some(proxies) = &settings.proxy_protocol {
+        let by = start + snapshot.timeouts.client_hello;
+        // Boxed: a handshake does not carry the room for it.
+        match Box::pin(client_of(&mut tcp, peer, proxies, by)).await {
+            Ok(Announced::Client(client)) => from.client = client,
+            Ok(Announced::Proxy) => from.own = Own::Yes,
+            Err(Refused { reason, detail }) => {
+                worker.refuse(&RefusalRecord {
+                    detail: Some(&*detail).filter(|detail| !detail.is_empty()),
+                    ..RefusalRecord::of_connection(reason, peer, listener)
+                });
+                return None;
+            }
+        }
+    }
+    if let ListenerKind::Redirect { port } = settings.kind {
+        let worker = Rc::clone(worker);
+        Box::pin(serve_redirect(tcp, from.client, (listener, port), worker)).await;
+        return None;
+    }
+    handshake((tcp, start), from, listener, worker, snapshot).await
+}
+
+/// Performs the TLS handshake of a connection that was accepted `start`, under the snapshot of then. Refusals are counted
+/// and logged here.
+async fn handshake(
+    (tcp, start): (TcpStream, Instant),
+    from: From,
     listener: &Arc<str>,
     worker: &Worker,
     snapshot: Arc<Snapshot>,
-) -> Option<(tls::TlsStream, Rc<Client>)> {
+) -> Option<Begun> {
     let refused = |reason, site, server_name: Option<&str>, detail: Option<&str>| {
         worker.refuse(&RefusalRecord {
             site,
             server_name,
             detail,
-            ..RefusalRecord::of_connection(reason, peer, listener)
+            ..RefusalRecord::of_connection(reason, from.client, listener)
         });
     };
     let Some(_place) = worker.shared.handshakes.try_take() else {
@@ -68,7 +142,6 @@ async fn handshake(
     };
     let metrics = &worker.shared.metrics;
     let _open = OpenHandshake::new(&metrics.handshakes_open);
-    let start = Instant::now();
     let settings = AcceptSettings {
         client_hello_by: start + snapshot.timeouts.client_hello,
         handshake_by: start + snapshot.timeouts.handshake,
@@ -84,7 +157,11 @@ async fn handshake(
         shown,
         resumption,
     } = match tls::accept(tcp, &resolver, (settings, &worker.turns)).await {
-        Ok(accepted) => accepted,
+        Ok(Arrived::Accepted(accepted)) => accepted,
+        Ok(Arrived::HandedOn(handed_on)) => {
+            let facts = from.facts(&handed_on, listener, &snapshot)?;
+            return Some(Begun::HandedOn(Box::new((handed_on, facts))));
+        }
         Err(failure) => {
             let site = failure.site.map(|site| &*snapshot.rules.sites[site].name);
             let detail = Some(&*failure.detail).filter(|detail| !detail.is_empty());
@@ -99,11 +176,14 @@ async fn handshake(
         return None;
     }
     let shaken = (Negotiated::of(stream.tls()), &shown, resumption);
-    let mut facts = greet(worker, (peer, listener), site, shaken, start);
+    let mut facts = greet(worker, (from.client, listener), site, shaken, start);
+    facts.proxy = from.proxy();
     let listener = snapshot.rules.listener(listener);
     facts.alt_svc = listener.and_then(|listener| listener.alt_svc.clone());
     let early_data = stream.early_data();
-    Some((stream, Rc::new(Client::new(facts, shown, early_data))))
+    let speaks = Speaks::of(site, stream.tls().alpn_protocol());
+    let client = Rc::new(Client::new(facts, shown, early_data));
+    Some(Begun::Shaken(stream, client, speaks))
 }
 
 /// Counts a handshake that began at `start`, and notes who came.
@@ -179,6 +259,7 @@ fn facts(
         identity: shown.client(),
         address: AddressText::default(),
         alt_svc: None,
+        proxy: None,
     };
     (facts, kind)
 }
@@ -201,6 +282,13 @@ impl Resolve for Sites<'_> {
             .ok_or(Reason::UnknownServerName)?
             .site_for_client(server_name)?;
         Ok((site, Arc::clone(&self.snapshot.sites[site].tls)))
+    }
+
+    fn hands_on(&self, server_name: &str) -> bool {
+        let listener = self.snapshot.rules.listener(self.listener);
+        let names = listener.and_then(|listener| listener.names.as_ref());
+        let owner = names.and_then(|names| names.passthrough_of(&normalize_host(server_name)));
+        owner.is_some()
     }
 }
 
@@ -241,6 +329,8 @@ fn group_name(group: Option<NamedGroup>) -> &'static str {
     }
 }
 
+mod announced;
+mod from;
 mod quic;
 #[cfg(test)]
 mod sizes;

@@ -29,16 +29,31 @@ pub enum ClientIdentity {
     Unverified(Arc<Identity>),
     /// The chain was verified up to a trust anchor of the site.
     Verified(Arc<Identity>),
+    /// TLS does not end here, and nobody looked for a certificate.
+    Unterminated,
+    /// The same, of a connection that a trusted proxy makes for itself (PROXY `LOCAL`), such as a health check.
+    Local,
 }
 
 impl ClientIdentity {
     /// What the certificate says, verified or not: for records, never for rights.
     pub fn known(&self) -> Option<&Identity> {
         match self {
-            ClientIdentity::Absent => None,
             ClientIdentity::Unverified(identity) | ClientIdentity::Verified(identity) => {
                 Some(identity)
             }
+            ClientIdentity::Absent | ClientIdentity::Unterminated | ClientIdentity::Local => None,
+        }
+    }
+
+    /// Why there is no name, where TLS does not end here.
+    pub fn unterminated(&self) -> Option<&'static str> {
+        match self {
+            ClientIdentity::Unterminated => Some("unterminated"),
+            ClientIdentity::Local => Some("local"),
+            ClientIdentity::Absent
+            | ClientIdentity::Unverified(_)
+            | ClientIdentity::Verified(_) => None,
         }
     }
 
@@ -46,7 +61,10 @@ impl ClientIdentity {
     pub fn verified(&self) -> Option<&Identity> {
         match self {
             ClientIdentity::Verified(identity) => Some(identity),
-            ClientIdentity::Absent | ClientIdentity::Unverified(_) => None,
+            ClientIdentity::Absent
+            | ClientIdentity::Unverified(_)
+            | ClientIdentity::Unterminated
+            | ClientIdentity::Local => None,
         }
     }
 }

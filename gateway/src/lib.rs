@@ -10,6 +10,7 @@ pub mod limit;
 pub mod listener;
 
 pub mod connection;
+pub mod proxy_protocol;
 
 pub mod certificates;
 pub mod fleet;

@@ -56,7 +56,16 @@ pub struct RequestFacts<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// The right to forward one request.
+/// What a connection that carries no HTTP is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionFacts<'a> {
+    /// The server name, lower case and without trailing dot; `None` where the client sent none that the gateway knows.
+    pub host: Option<&'a str>,
+    /// Where the connection comes from.
+    pub source: IpAddr,
+}
+
+/// The right to forward one request, or to carry one connection.
 #[derive(Debug)]
 pub struct Permit {
     rule: Arc<str>,
@@ -133,18 +142,44 @@ impl Policy {
 
     /// Decides one request. Of several rules that match, the first of the configuration is named.
     pub fn decide(&self, roles: &RoleSet, facts: &RequestFacts<'_>) -> Result<Permit, Denied> {
+        let asked = (facts.host, facts.method);
+        self.judge(
+            |found| self.index.find(asked, facts.path, &roles.who, found),
+            |rule| rule.rest_holds(facts),
+        )
+    }
+
+    /// Decides one connection that carries no HTTP. A rule about methods, paths or headers never matches it.
+    pub fn decide_connection(
+        &self,
+        roles: &RoleSet,
+        facts: &ConnectionFacts<'_>,
+    ) -> Result<Permit, Denied> {
+        // No rule names the empty host, so whoever sends no name is meant where any host is.
+        let host = facts.host.unwrap_or_default();
+        self.judge(
+            |found| self.index.find_connection(host, &roles.who, found),
+            |rule| rule.connection_holds(facts.source),
+        )
+    }
+
+    /// What comes of the candidates that `find` shows, where `holds` asks them what the index did not.
+    #[inline]
+    fn judge(
+        &self,
+        find: impl FnOnce(&mut dyn FnMut(&Candidates)),
+        holds: impl Fn(&CompiledRule) -> bool,
+    ) -> Result<Permit, Denied> {
         let (mut deny, mut allow, mut shadows) = (None, None, Vec::new());
-        let find = |candidates: &Candidates| {
-            self.first(&candidates.deny, facts, &mut deny);
+        find(&mut |candidates: &Candidates| {
+            self.first(&candidates.deny, &holds, &mut deny);
             // Once something denies, nothing else can change the answer.
             if deny.is_none() {
-                self.first(&candidates.allow, facts, &mut allow);
+                self.first(&candidates.allow, &holds, &mut allow);
                 let on_trial = candidates.shadow.iter();
-                shadows.extend(on_trial.filter(|at| self.rules[**at as usize].rest_holds(facts)));
+                shadows.extend(on_trial.filter(|at| holds(&self.rules[**at as usize])));
             }
-        };
-        let asked = (facts.host, facts.method);
-        self.index.find(asked, facts.path, &roles.who, find);
+        });
         let name = |at: u32| Arc::clone(&self.rules[at as usize].name);
         if let Some(at) = deny {
             return Err(Denied {
@@ -168,12 +203,17 @@ impl Policy {
     }
 
     /// Puts the first of a sorted list that matches into `best`, where it stands before what is there.
-    fn first(&self, sorted: &[u32], facts: &RequestFacts<'_>, best: &mut Option<u32>) {
+    fn first(
+        &self,
+        sorted: &[u32],
+        holds: &impl Fn(&CompiledRule) -> bool,
+        best: &mut Option<u32>,
+    ) {
         let before = sorted
             .iter()
             .copied()
             .take_while(|at| best.is_none_or(|best| *at < best));
-        let found = { before }.find(|at| self.rules[*at as usize].rest_holds(facts));
+        let found = { before }.find(|at| holds(&self.rules[*at as usize]));
         *best = found.or(*best);
     }
 

@@ -35,6 +35,11 @@ reasons! {
     // Admission.
     ConnectionLimit = "CONNECTION_LIMIT", "limits.connections was reached when the client connected";
     HandshakeLimit = "HANDSHAKE_LIMIT", "limits.handshakes was reached when the client connected";
+    // PROXY protocol.
+    ProxySourceNotTrusted = "PROXY_SOURCE_NOT_TRUSTED", "the connection did not come from an address in proxy_protocol.from of its listener";
+    ProxyHeaderMissing = "PROXY_HEADER_MISSING", "the connection of a trusted proxy did not begin with a PROXY protocol header";
+    ProxyHeaderInvalid = "PROXY_HEADER_INVALID", "the PROXY protocol header is malformed, longer than 4 KiB, or tells no address of a TCP client";
+    ProxyHeaderTimeout = "PROXY_HEADER_TIMEOUT", "no complete PROXY protocol header arrived within timeouts.client_hello";
     // Handshake.
     ClientHelloTimeout = "CLIENT_HELLO_TIMEOUT", "no complete ClientHello arrived within timeouts.client_hello";
     ClientHelloTooLarge = "CLIENT_HELLO_TOO_LARGE", "the ClientHello is larger than limits.client_hello";
@@ -102,7 +107,8 @@ reasons! {
     UpstreamBusy = "UPSTREAM_BUSY", "the upstream's connections and pending limits are used up";
     UpstreamTimeout = "UPSTREAM_TIMEOUT", "the upstream did not answer within response_timeout";
     UpstreamProtocol = "UPSTREAM_PROTOCOL", "the upstream's answer breaks HTTP";
-    TunnelIdle = "TUNNEL_IDLE", "no byte went either way through a WebSocket within timeouts.tunnel";
+    TunnelIdle = "TUNNEL_IDLE", "no byte went either way through a WebSocket or a TCP connection within timeouts.tunnel";
+    ProxyHeaderTooLong = "PROXY_HEADER_TOO_LONG", "what the upstream is to be told of the client does not fit into a PROXY protocol header of 4 KiB";
     UpstreamClosed = "UPSTREAM_CLOSED", "the upstream closed the connection before it answered";
 }
 

@@ -235,7 +235,7 @@ fn build_site(
         &site.tls,
         certified,
         (handshake, resuming),
-        site.http2,
+        &site.alpn(),
         (remote, signers),
     ) {
         Ok(tls) => Some(SiteView {

@@ -13,7 +13,7 @@ mod checks;
 use std::fs;
 use std::path::Path;
 
-use checks::{client_cert, crl, hello, identity, ocsp, path, session, xfcc};
+use checks::{client_cert, crl, hello, identity, ocsp, path, proxy_protocol, session, xfcc};
 
 /// Changed inputs for each target: two seconds at most without optimisation.
 const ROUNDS: usize = 8_000;
@@ -113,4 +113,9 @@ fn a_hello_offers_no_more_than_its_bytes_hold() {
 #[test]
 fn a_session_that_is_read_comes_back_as_it_was_written() {
     run("session", session::check);
+}
+
+#[test]
+fn a_proxy_header_that_is_read_reads_back() {
+    run("proxy_protocol", proxy_protocol::check);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use portcullis::reason::Reason;
-use portcullis::tls::{self, AcceptSettings, Resolve, SiteTls, TlsStream};
+use portcullis::tls::{self, AcceptSettings, Arrived, Resolve, SiteTls, TlsStream};
 use portcullis::turns::Turns;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
@@ -34,6 +34,10 @@ impl Resolve for OneSite<'_> {
 
     fn resolve(&self, _: Option<&str>) -> Result<((), Arc<SiteTls>), Reason> {
         Ok(((), Arc::clone(self.0)))
+    }
+
+    fn hands_on(&self, _: &str) -> bool {
+        false
     }
 }
 
@@ -76,8 +80,10 @@ async fn accept(listener: TcpListener, site: &Arc<SiteTls>) -> anyhow::Result<Tl
     let tcp = tokio::net::TcpStream::from_std(tcp)?;
     let turns = Turns::default();
     let accepted = tls::accept(tcp, &OneSite(site), (settings, &turns)).await;
-    let accepted = accepted.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
-    Ok(accepted.stream)
+    match accepted.map_err(|refused| anyhow::anyhow!("{refused:?}"))? {
+        Arrived::Accepted(accepted) => Ok(accepted.stream),
+        Arrived::HandedOn(_) => anyhow::bail!("the site hands nothing on"),
+    }
 }
 
 async fn write_many(stream: &mut TlsStream, chunk: &[u8]) {

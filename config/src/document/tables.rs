@@ -1,12 +1,14 @@
 //! The tables of each kind, in the order of the files, with their names.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::check::{Check, Names};
 use crate::hsm::RawHsm;
 use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
-use crate::listener::{Above, Draft, RawListener};
+use crate::listener::{Above, Draft, RawListener, distinct_addresses};
+use crate::passthrough::{CheckedPassthrough, RawPassthrough};
 use crate::policy::RawRule;
 use crate::rate_limit::RawRateLimit;
 use crate::redis::RawRedis;
@@ -15,7 +17,7 @@ use crate::role::RawRole;
 use crate::route::Upstreams;
 use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
-use crate::upstream::RawUpstream;
+use crate::upstream::{RawUpstream, Signed};
 use crate::upstream_tls::Believed;
 use crate::{Hsm, Listener, Located, RateLimit, Redis, Role, Rule, Timeouts, Upstream};
 
@@ -114,15 +116,19 @@ pub(super) fn upstreams(
     around: Believed<'_>,
 ) -> (Vec<Upstream>, Upstreams) {
     let (names, tables) = in_file_order(tables);
-    let mut named = Vec::new();
+    let (mut named, mut protocols) = (Vec::new(), Vec::new());
     for (name, raw) in names.iter().zip(tables) {
-        named.push(raw.value.check(check, (name, &raw.span), around));
+        let upstream = raw.value.check(check, (name, &raw.span), around);
+        let known = !check.lost_key(&raw.span, "protocol");
+        protocols.push(known.then_some(upstream.protocol));
+        named.push(upstream);
     }
     let names = Names::new(check, "upstream", names);
     (
         named,
         Upstreams {
             names,
+            protocols,
             inline: Vec::new(),
         },
     )
@@ -160,15 +166,30 @@ pub(super) fn listeners(
     (names, drafts)
 }
 
+/// Every socket is bound once, that of the administrator too.
+pub(super) fn binds(check: &mut Check<'_>, drafts: &[Draft], admin: Located<Option<SocketAddr>>) {
+    let binds = drafts.iter().filter_map(|draft| draft.bind.clone());
+    let admin = admin.value.map(|bind| admin.with(bind));
+    distinct_addresses(check, &binds.chain(admin).collect::<Vec<_>>());
+}
+
+/// Upstreams that want signed identities have somebody who signs them.
+pub(super) fn identities(check: &mut Check<'_>, upstreams: &[Upstream], signed: Signed) {
+    for upstream in upstreams {
+        upstream.check_identity(check, signed);
+    }
+}
+
 /// The listeners with the sites that are on them.
 pub(super) fn finished(
     check: &mut Check<'_>,
     drafts: Vec<Draft>,
-    (names, sites): (&Names, &[CheckedSite]),
+    sites: (&Names, &[CheckedSite]),
+    passthroughs: &[CheckedPassthrough],
 ) -> Vec<Listener> {
     let drafts = drafts.into_iter().enumerate();
     drafts
-        .filter_map(|(own, draft)| draft.finish(check, own, sites, names))
+        .filter_map(|(own, draft)| draft.finish(check, own, sites, passthroughs))
         .collect()
 }
 
@@ -186,11 +207,22 @@ pub(super) fn sites(
     (names, sites)
 }
 
+pub(super) fn passthroughs(
+    check: &mut Check<'_>,
+    tables: Option<Vec<Located<RawPassthrough>>>,
+    around: &mut Surroundings<'_>,
+) -> Vec<CheckedPassthrough> {
+    let tables = tables.unwrap_or_default().into_iter();
+    tables
+        .map(|raw| raw.value.check(check, &raw.span, around))
+        .collect()
+}
+
 pub(super) fn policy(
     check: &mut Check<'_>,
     roles: Option<Vec<Located<RawRole>>>,
     rules: Option<Vec<Located<RawRule>>>,
-    sites: &[CheckedSite],
+    (sites, passthroughs): (&[CheckedSite], &[CheckedPassthrough]),
 ) -> (Names, Vec<Role>, Vec<Rule>) {
     let tables = roles.unwrap_or_default();
     let names = Names::new(check, "role", names_of(&tables, RawRole::name));
@@ -207,11 +239,11 @@ pub(super) fn policy(
     };
     let rule_names = tables.iter().enumerate().map(rule_name).collect();
     Names::new(check, "rule", rule_names);
-    let mut served: Vec<_> = sites
-        .iter()
-        .flat_map(|site| site.hosts.iter().cloned())
-        .collect();
-    if !sites.iter().all(|site| site.hosts_are_known) {
+    let hosts = sites.iter().flat_map(|site| &site.hosts);
+    let passed = passthroughs.iter().flat_map(|passed| &passed.names);
+    let mut served: Vec<_> = hosts.chain(passed).cloned().collect();
+    let known = sites.iter().all(|site| site.hosts_are_known);
+    if !known || !passthroughs.iter().all(|passed| passed.names_are_known) {
         // A host that no site seems to have may be one that could not be read.
         served.clear();
     }

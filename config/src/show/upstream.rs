@@ -2,7 +2,8 @@
 
 use super::page::{Page, quote};
 use crate::{
-    Balance, Config, Endpoint, Health, HealthProbe, Scheme, Upstream, UpstreamProtocol, UpstreamTls,
+    Balance, Config, Endpoint, Health, HealthProbe, ProxyHeader, Scheme, Upstream,
+    UpstreamProtocol, UpstreamTls,
 };
 
 impl Page {
@@ -21,21 +22,14 @@ impl Page {
             self.key("sticky", quote(cookie));
         }
         self.duration_or_off("slow_start", upstream.slow_start);
-        self.key(
-            "protocol",
-            quote(match upstream.protocol {
-                UpstreamProtocol::Http1 => "http1",
-                UpstreamProtocol::Http2 => "h2",
-            }),
-        );
+        self.key("protocol", quote(upstream.protocol.as_str()));
         self.duration("connect_timeout", upstream.connect_timeout);
-        self.duration("response_timeout", upstream.response_timeout);
-        self.duration("body_timeout", upstream.body_timeout);
-        self.duration("idle_timeout", upstream.idle_timeout);
         self.key("connections", upstream.connections);
         self.key("pending", upstream.pending);
-        let forms = upstream.identity.iter();
-        self.list("identity", forms.map(|form| quote(form.as_str())));
+        match upstream.protocol {
+            UpstreamProtocol::Tcp => self.of_tcp(upstream),
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => self.of_http(upstream),
+        }
         self.table(&format!("{table}.ejection"));
         self.key("failures", upstream.ejection.failures);
         self.duration("for", upstream.ejection.period);
@@ -47,6 +41,26 @@ impl Page {
         if let Some(tls) = &upstream.tls {
             self.upstream_tls(&upstream.name, tls, config);
         }
+    }
+
+    fn of_http(&mut self, upstream: &Upstream) {
+        self.duration("response_timeout", upstream.response_timeout);
+        self.duration("body_timeout", upstream.body_timeout);
+        self.duration("idle_timeout", upstream.idle_timeout);
+        let forms = upstream.identity.iter();
+        self.list("identity", forms.map(|form| quote(form.as_str())));
+    }
+
+    fn of_tcp(&mut self, upstream: &Upstream) {
+        if let Some(header) = upstream.proxy_header {
+            let version = match header {
+                ProxyHeader::V1 => "v1",
+                ProxyHeader::V2 | ProxyHeader::V2Tls => "v2",
+            };
+            self.key("proxy_protocol", quote(version));
+        }
+        let tls_info = upstream.proxy_header == Some(ProxyHeader::V2Tls);
+        self.key("tls_info", tls_info);
     }
 
     fn upstream_tls(&mut self, name: &str, tls: &UpstreamTls, config: &Config) {
@@ -83,6 +97,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
     let scheme = match endpoint.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
+        Scheme::Tcp => "tcp",
     };
     let (host, port) = (&endpoint.host, endpoint.port);
     let url = match host.contains(':') {

@@ -312,3 +312,27 @@ fn limits_and_timeouts_are_sane() {
         "2:11 must be between 1 and 1024",
     );
 }
+
+#[test]
+fn whom_to_believe_about_clients_is_said_exactly() {
+    let with = |text: &str| format!("bind = \"0.0.0.0:8443\"\n{text}\n");
+    let bind = "bind = \"0.0.0.0:8443\"\n";
+    refused(bind, &with("proxy_protocol = {}"), "9:18 `from` is missing");
+    refused(
+        bind,
+        &with("proxy_protocol = { from = [] }"),
+        "9:18 `from` is empty, so every connection would be closed",
+    );
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        refused(
+            bind,
+            &with(&format!("proxy_protocol = {{ from = [\"{everybody}\"] }}")),
+            "9:28 everybody would be a trusted proxy",
+        );
+    }
+    refused(
+        bind,
+        &with("http3 = true\nproxy_protocol = { from = [\"10.0.0.0/8\"] }"),
+        "9:9 `http3` and `proxy_protocol` exclude each other: datagrams have no header",
+    );
+}

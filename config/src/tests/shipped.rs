@@ -117,6 +117,7 @@ fn the_commented_examples_are_of_the_vocabulary() {
         "ticket keys come from one of `hsm`, `file` and `redis`, not from several",
         "`master` does nothing without `mode = \"sentinel\"`",
         "`trusted` does nothing here: no copy of a client is kept",
+        "this site takes early data, which a TCP upstream cannot tell from a copy of it",
         "`hash` does nothing without `balance = \"hash\"`",
         "an endpoint is asked one of `path`, `tcp` and `grpc`",
     ];
@@ -184,7 +185,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 31] = [
+const TABLES: [(&str, &str); 34] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -211,6 +212,10 @@ const TABLES: [(&str, &str); 31] = [
         "`client_cert`",
         "/properties/listener/items/properties/client_cert",
     ),
+    (
+        "`proxy_protocol`",
+        "/properties/listener/items/properties/proxy_protocol",
+    ),
     ("`[[site]]`", "/properties/site/items"),
     (
         "`[[site.certificate]]`",
@@ -221,6 +226,11 @@ const TABLES: [(&str, &str); 31] = [
         "`[[site.route]]`",
         "/properties/site/items/properties/route/items",
     ),
+    (
+        "`[[site.tcp]]`",
+        "/properties/site/items/properties/tcp/items",
+    ),
+    ("`[[passthrough]]`", "/properties/passthrough/items"),
     ("`[[role]]`", "/properties/role/items"),
     ("`[[rule]]`", "/properties/rule/items"),
     (
@@ -313,6 +323,7 @@ name = "r"
 bind = "[::1]:80"
 protocol = "redirect"
 redirect_port = 8443
+proxy_protocol = { from = ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1"] }
 [[site]]
 hosts = ["*", "*.b.c", "2001:db8::1"]
 client_cert = { mode = "accept", trust = ["a.pem", "two"] }
@@ -355,6 +366,22 @@ shadow = true
 trusted_hops = ["10.0.0.0/8", "::1"]
 xfcc = { mode = "append", trusted = ["verified", "quote \" and \\"], details = ["chain", "cert"] }
 jwt = { key = "pkcs11:serial=12;object=x", header = "x-id", issuer = "i", audience = "a \" b", lifetime = "5s" }
+[[passthrough]]
+names = ["p.b.c", "*.p.b.c"]
+upstream = "tcp://y:9"
+[upstream."raw.a"]
+endpoints = ["tcp://[::1]:1", "tcp://h:2"]
+protocol = "tcp"
+proxy_protocol = "v2"
+tls_info = true
+[upstream.raw]
+endpoint = "tcp://h:3"
+protocol = "tcp"
+proxy_protocol = "v1"
+[[site]]
+hosts = "raw.b.c"
+certificate = { chain = "a", key = "pkcs11:object=api;token=edge" }
+tcp = [{ alpn = ["a", "b"], upstream = "raw.a" }, { upstream = "tcp://x:9" }]
 [upstream.signed]
 endpoint = "http://s"
 sticky = "here"

@@ -1,4 +1,4 @@
-//! Where an upstream is: `http://HOST:PORT` or `https://HOST:PORT`, alone or with a weight.
+//! Where an upstream is: `http://HOST:PORT`, `https://HOST:PORT` or `tcp://HOST:PORT`, alone or with a weight.
 use std::borrow::Cow;
 use std::fmt;
 
@@ -32,6 +32,8 @@ pub enum Scheme {
     Http,
     /// `https://`.
     Https,
+    /// `tcp://`: bytes, over TLS where the upstream has `tls`.
+    Tcp,
 }
 
 /// The heaviest endpoint.
@@ -48,7 +50,7 @@ pub(crate) enum RawEndpoint {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawEndpointTable {
-    /// The address, `http://HOST:PORT` or `https://HOST:PORT`. Required.
+    /// The address, `http://HOST:PORT`, `https://HOST:PORT` or `tcp://HOST:PORT`. Required.
     url: Option<Located<String>>,
     /// Its share of the requests, beside the weights of the others.
     weight: Option<Located<Number>>,
@@ -74,16 +76,18 @@ impl RawEndpoint {
     }
 }
 
-/// Reads `http://HOST:PORT` or `https://HOST:PORT`.
+/// Reads `http://HOST:PORT`, `https://HOST:PORT` or `tcp://HOST:PORT`.
 pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<Endpoint>> {
     let (scheme, usual_port, rest) = match text.value.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, 80, rest),
         Some(("https", rest)) => (Scheme::Https, 443, rest),
+        // None that could be meant: 0 cannot be written.
+        Some(("tcp", rest)) => (Scheme::Tcp, 0, rest),
         _ => {
             let message = format!("{} is no endpoint", quoted(&text.value));
-            check
-                .error(&text.span, message)
-                .help("write it as \"http://HOST:PORT\" or \"https://HOST:PORT\"");
+            check.error(&text.span, message).help(
+                "write it as \"http://HOST:PORT\", \"https://HOST:PORT\" or \"tcp://HOST:PORT\"",
+            );
             return None;
         }
     };
@@ -95,6 +99,10 @@ pub(crate) fn endpoint(check: &mut Check<'_>, text: &Located<String>) -> Option<
         return None;
     }
     let (host, port) = host_and_port(check, &text.span, authority, usual_port)?;
+    if port == 0 {
+        check.error(&text.span, "a tcp endpoint needs its port");
+        return None;
+    }
     Some(text.with(Endpoint {
         scheme,
         host,

@@ -57,6 +57,11 @@ pub(crate) struct RawHealth {
 const ROW_MAX: usize = 100;
 
 impl RawHealth {
+    /// Whether a connection is all that is asked for.
+    pub(super) fn asks_tcp(&self) -> bool {
+        self.path.is_none() && self.grpc.is_none()
+    }
+
     /// `None` after a mistake.
     pub(super) fn check(self, check: &mut Check<'_>, table: &Span) -> Option<Health> {
         let allowed = Duration::from_millis(10)..=Duration::from_secs(3_600);

@@ -165,4 +165,9 @@ impl Resolve for Sites {
         };
         sites.resolve(server_name)
     }
+
+    /// Over QUIC everything ends here, or is refused.
+    fn hands_on(&self, _server_name: &str) -> bool {
+        false
+    }
 }

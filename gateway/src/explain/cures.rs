@@ -27,12 +27,20 @@ advices! {
         "raise limits.connections (and the file descriptors), shorten timeouts.idle, or add instances";
     HandshakeLimit: "clients that connect all at once, or a token that signs slower than they come",
         "look at portcullis_hsm_waiting; raise limits.handshakes, add sessions or tokens, or add instances";
+    ProxySourceNotTrusted: "a client that goes past the balancer, or a balancer whose address is not in the list",
+        "add the balancer's address to proxy_protocol.from of the listener; clients that come directly need a listener without proxy_protocol";
+    ProxyHeaderMissing: "PROXY protocol is off in the balancer, or its health check opens the port and sends nothing",
+        "switch PROXY protocol on in the balancer (send-proxy-v2), also for its health checks, or remove proxy_protocol from the listener";
+    ProxyHeaderInvalid: "a balancer that sends UNKNOWN or UNSPEC because it takes connections over a unix socket, or bytes that were changed on the way",
+        "read the detail in the refusal log; for health checks have the balancer send LOCAL";
+    ProxyHeaderTimeout: "a balancer that waits for its client before it sends the header, or a health check that only opens the port",
+        "have the balancer send the header at once; for slow networks raise timeouts.client_hello";
     ClientHelloTimeout: "a port scan, a health check that only opens the port, or a broken network path",
         "point health checks at /livez of admin.bind; for slow networks raise timeouts.client_hello";
     ClientHelloTooLarge: "a client with very many extensions, or bytes that are no TLS",
         "if the client is right, raise limits.client_hello";
     NotTls: "plain HTTP on the TLS port, or PROXY protocol in front of TLS",
-        "use https://, a listener with protocol = \"redirect\" for plain HTTP, and switch PROXY protocol off in the balancer";
+        "use https://, a listener with protocol = \"redirect\" for plain HTTP, and proxy_protocol on the listener where the balancer sends it";
     UnknownServerName: "a host that is missing in [[site]].hosts, a client that connects by address, or a stale DNS name",
         "add the host to a site of that listener, or set default_site; strict_sni = false lets unknown names to the default site";
     TlsVersion: "an old client that speaks TLS 1.0 or 1.1 only, or a site with tls.versions = [\"1.3\"]",
@@ -41,8 +49,8 @@ advices! {
         "compare with tls.suites and tls.groups of the site; add a second certificate of the other key kind";
     NoExtendedMasterSecret: "a TLS 1.2 library from before 2015",
         "update the client's TLS library, or have it speak TLS 1.3";
-    AlpnMismatch: "an HTTP/2-only client (gRPC) on a site with http2 = false, or a protocol that is no HTTP",
-        "set http2 = true on the site, or correct the client's ALPN list";
+    AlpnMismatch: "an HTTP/2-only client (gRPC) on a site with http2 = false, or a protocol that no route of the site is for",
+        "set http2 = true on the site, add a [[site.tcp]] with this alpn, or correct the client's ALPN list";
     HandshakeTimeout: "a slow or stalled client, packet loss, or a token that is slow to sign",
         "look at portcullis_hsm_waiting first; then raise timeouts.handshake";
     HandshakeProtocol: "a broken TLS library, a middlebox, or an attack",
@@ -154,7 +162,9 @@ advices! {
     UpstreamProtocol: "the service does not speak what protocol says, or sends broken HTTP",
         "compare protocol (http1, h2) with what the service speaks; the detail names the defect";
     TunnelIdle: "client or service went away without a close, or they send no pings",
-        "have one side send WebSocket pings, or raise timeouts.tunnel";
+        "have one side send pings (of WebSocket, MQTT, the database's own keep-alive), or raise timeouts.tunnel";
+    ProxyHeaderTooLong: "a client certificate with a very long subject or SPIFFE ID",
+        "issue a certificate with shorter names, or leave tls_info of the upstream out";
     UpstreamClosed: "the service restarted, or closes idle connections sooner than the gateway",
         "set idle_timeout of the upstream below the service's keep-alive time";
 }

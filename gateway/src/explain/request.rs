@@ -197,7 +197,9 @@ fn is_same(one: &Demand, other: &Demand) -> bool {
 /// Who it is, and what roles that gives.
 fn roles(story: &mut Story<'_>, rules: &Rules, client: &ClientIdentity) -> RoleSet {
     let told = match client {
-        ClientIdentity::Absent => "none: the client is anyone".to_owned(),
+        ClientIdentity::Absent | ClientIdentity::Unterminated | ClientIdentity::Local => {
+            "none: the client is anyone".to_owned()
+        }
         ClientIdentity::Unverified(identity) => {
             format!("{}, not verified: the client is anyone", named(identity))
         }

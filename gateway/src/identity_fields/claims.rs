@@ -63,7 +63,7 @@ pub fn claims(identity: &Identity, occasion: &Occasion<'_>) -> Option<Value> {
 
 /// The SPIFFE ID; else the subject, which begins with an attribute's name and so never looks like one; else,
 /// for a certificate without either, its fingerprint.
-fn subject(identity: &Identity) -> String {
+pub fn subject(identity: &Identity) -> String {
     match &identity.spiffe {
         Some(spiffe) => spiffe.clone(),
         None if identity.subject.is_empty() => format!("sha256:{}", identity.sha256_hex()),

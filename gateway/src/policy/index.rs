@@ -78,7 +78,7 @@ impl Index {
         (host, method): (&str, &str),
         path: &CanonicalPath<'_>,
         who: &[u32],
-        mut show: impl FnMut(&Candidates),
+        show: &mut dyn FnMut(&Candidates),
     ) {
         let places = self.hosts.find(host);
         let method = match method.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -91,26 +91,24 @@ impl Index {
                 show(of_method);
             }
         };
-        let mut in_leaf = |leaf: &Leaf| {
-            // Whichever is less to ask.
-            if leaf.len() <= places.len() * who.len() {
-                for ((place, of_whom), candidates) in leaf {
-                    if places.contains(place) && who.binary_search(of_whom).is_ok() {
-                        found(candidates);
-                    }
-                }
-            } else {
-                let keys = places
-                    .iter()
-                    .flat_map(|place| who.iter().map(move |of_whom| (*place, *of_whom)));
-                keys.filter_map(|key| leaf.get(&key)).for_each(&mut found);
-            }
-        };
+        let mut in_leaf = |leaf: &Leaf| in_leaf(leaf, (&places, who), &mut found);
         // `*`, the target of OPTIONS, is below nothing but everything.
         match path.as_str().strip_prefix('/') {
             Some(rest) => self.descend(0, Some(rest), &mut in_leaf),
             None => in_leaf(&self.nodes[0].below),
         }
+    }
+
+    /// Shows every list of candidates about any method and any path that fits host and roles.
+    pub(super) fn find_connection(
+        &self,
+        host: &str,
+        who: &[u32],
+        show: &mut dyn FnMut(&Candidates),
+    ) {
+        let places = self.hosts.find(host);
+        let mut found = |rules: &ByMethod| show(&rules.any);
+        in_leaf(&self.nodes[0].below, (&places, who), &mut found);
     }
 
     /// A tree has one way to each place, so none is seen twice.
@@ -177,6 +175,24 @@ impl Index {
             self.nodes.push(Node::default());
         }
         next
+    }
+}
+
+/// Shows what a leaf has for these sets of hosts and of roles.
+#[inline]
+fn in_leaf(leaf: &Leaf, (places, who): (&[u32], &[u32]), found: &mut impl FnMut(&ByMethod)) {
+    // Whichever is less to ask.
+    if leaf.len() <= places.len() * who.len() {
+        for ((place, of_whom), candidates) in leaf {
+            if places.contains(place) && who.binary_search(of_whom).is_ok() {
+                found(candidates);
+            }
+        }
+    } else {
+        let keys = places
+            .iter()
+            .flat_map(|place| who.iter().map(move |of_whom| (*place, *of_whom)));
+        keys.filter_map(|key| leaf.get(&key)).for_each(found);
     }
 }
 

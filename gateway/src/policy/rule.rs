@@ -90,6 +90,16 @@ impl CompiledRule {
             && self.headers_hold(facts.headers)
     }
 
+    /// Asks what the index does not, of a connection that carries no HTTP: all but hosts and roles. What a rule says about
+    /// requests is true of none there is.
+    pub(super) fn connection_holds(&self, source: IpAddr) -> bool {
+        let rule = &self.rule;
+        let of_methods = !rule.methods.is_empty() || !rule.not_methods.is_empty();
+        let of_paths = !rule.paths.is_empty() || !rule.not_paths.is_empty();
+        let of_requests = of_methods || of_paths || !rule.headers.is_empty();
+        !of_requests && self.address_is_meant(source)
+    }
+
     /// Asks everything, one part after the other, without the index.
     pub(super) fn trace(
         &self,

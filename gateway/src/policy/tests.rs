@@ -1,5 +1,6 @@
 //! Policy: what is refused, what wins, and that the index leaves out nothing and adds nothing.
 
+mod connections;
 mod index;
 mod restrictive;
 mod roles;

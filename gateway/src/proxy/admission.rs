@@ -21,7 +21,7 @@ use crate::trust::Refused;
 use crate::upstream::{RequestBody, Target};
 
 /// How often a request waits for an OCSP answer, where what was learned meanwhile asks for another.
-const SETTLE_MAX: usize = 3;
+pub(super) const SETTLE_MAX: usize = 3;
 
 /// What the checks of a request yield.
 pub(super) struct Admitted<'a> {

@@ -193,6 +193,12 @@ impl Client {
         Some(rests)
     }
 
+    /// The same for what the site itself asks, where the handshake asked less for the sake of its routes.
+    pub(super) fn rest_on_site(&self, view: &View, caller: &Caller) -> Option<Rc<Resting>> {
+        // No path is empty, so no route has it.
+        self.rest_on(view, "", caller)
+    }
+
     /// Waits for the OCSP answer that a demand of the site wants.
     pub(super) async fn settle(&self, view: &View, demand: usize) -> Result<(), Refused> {
         let Some(rules) = view.rules() else {

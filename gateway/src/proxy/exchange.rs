@@ -260,6 +260,7 @@ fn set_target(
             parts.version = Version::HTTP_2;
             parts.headers.remove(http::header::HOST); // `:authority` says it.
         }
+        UpstreamProtocol::Tcp => return None, // No route leads there.
     }
     parts.uri = Uri::from_parts(uri).ok()?;
     Some(())

@@ -37,7 +37,9 @@ enum Proof<'a> {
 impl<'a> Proof<'a> {
     fn of(client: &'a ClientIdentity) -> Self {
         match client {
-            ClientIdentity::Absent => Proof::None,
+            ClientIdentity::Absent | ClientIdentity::Unterminated | ClientIdentity::Local => {
+                Proof::None
+            }
             ClientIdentity::Unverified(_) => Proof::Possessed,
             ClientIdentity::Verified(identity) => Proof::Verified(identity),
         }

@@ -17,6 +17,8 @@ mod ids;
 mod redirect;
 mod register;
 mod response;
+mod tcp;
+mod tunnel;
 mod upgrade;
 mod worker;
 
@@ -26,4 +28,5 @@ pub use http2::serve as serve_http2;
 pub use http3::serve as serve_http3;
 pub use redirect::serve as serve_redirect;
 pub use register::Left;
+pub use tcp::{serve as serve_tcp, serve_passthrough};
 pub use worker::{Shared, Worker};

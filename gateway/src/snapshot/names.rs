@@ -1,48 +1,64 @@
-//! From host names to sites: the one table for server names and for the authority of requests.
+//! From host names to sites and passthroughs: the one table for server names and for the authority of requests.
 
 use std::collections::HashMap;
 
-use portcullis_config::{HostPattern, Site};
+use portcullis_config::{HostPattern, Located};
 
 use crate::reason::Reason;
 
-/// From host names to sites of one listener: exact, then wildcard, then `*`.
+/// From host names to what a listener does with them: exact, then wildcard, then `*`.
 #[derive(Debug, Default)]
 pub struct NameTable {
-    exact: HashMap<Box<str>, usize>,
-    wildcard: HashMap<Box<str>, usize>,
-    any: Option<usize>,
+    exact: HashMap<Box<str>, Owner>,
+    wildcard: HashMap<Box<str>, Owner>,
+    any: Option<Owner>,
     default: Option<usize>,
     strict: bool,
 }
 
+/// Whose a host name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Site(usize),
+    Passthrough(usize),
+}
+
 impl NameTable {
-    pub(super) fn new(sites: &[Site], on: &[usize], default: Option<usize>, strict: bool) -> Self {
-        let mut table = Self {
+    pub(super) fn new(default: Option<usize>, strict: bool) -> Self {
+        Self {
             default,
             strict,
             ..Self::default()
-        };
-        for &index in on {
-            for host in &sites[index].hosts {
-                match &host.value {
-                    HostPattern::Exact(name) => {
-                        table.exact.insert(name.as_str().into(), index);
-                    }
-                    HostPattern::Wildcard(parent) => {
-                        table.wildcard.insert(parent.as_str().into(), index);
-                    }
-                    HostPattern::Any => table.any = Some(index),
-                }
-            }
         }
-        table
     }
 
-    /// The site a host belongs to. `host` is lower case, without port and trailing dot.
-    pub fn site_of(&self, host: &str) -> Option<usize> {
-        if let Some(site) = self.exact.get(host) {
-            return Some(*site);
+    /// These are hosts of a site.
+    pub(super) fn add_site(&mut self, site: usize, hosts: &[Located<HostPattern>]) {
+        self.add(Owner::Site(site), hosts);
+    }
+
+    /// These are names of a passthrough.
+    pub(super) fn add_passthrough(&mut self, passthrough: usize, names: &[Located<HostPattern>]) {
+        self.add(Owner::Passthrough(passthrough), names);
+    }
+
+    fn add(&mut self, owner: Owner, hosts: &[Located<HostPattern>]) {
+        for host in hosts {
+            match &host.value {
+                HostPattern::Exact(name) => {
+                    self.exact.insert(name.as_str().into(), owner);
+                }
+                HostPattern::Wildcard(parent) => {
+                    self.wildcard.insert(parent.as_str().into(), owner);
+                }
+                HostPattern::Any => self.any = Some(owner),
+            }
+        }
+    }
+
+    fn owner(&self, host: &str) -> Option<Owner> {
+        if let Some(owner) = self.exact.get(host) {
+            return Some(*owner);
         }
         let parent = host
             .split_once('.')
@@ -54,16 +70,40 @@ impl NameTable {
             .or(self.any)
     }
 
-    /// The site for a server name as a client sent it (RFC 6066, section 3).
+    /// The site a host belongs to. `host` is lower case, without port and trailing dot.
+    pub fn site_of(&self, host: &str) -> Option<usize> {
+        match self.owner(host)? {
+            Owner::Site(site) => Some(site),
+            Owner::Passthrough(_) => None,
+        }
+    }
+
+    /// The passthrough a server name belongs to. It is lower case, without trailing dot.
+    pub fn passthrough_of(&self, server_name: &str) -> Option<usize> {
+        match self.owner(server_name)? {
+            Owner::Site(_) => None,
+            Owner::Passthrough(passthrough) => Some(passthrough),
+        }
+    }
+
+    /// The site for a server name as a client sent it (RFC 6066, section 3). A name of a passthrough has none, also
+    /// where there is a default site.
     pub fn site_for_client(&self, server_name: Option<&str>) -> Result<usize, Reason> {
         let named = server_name.map(normalize_host);
-        let known = named.as_deref().and_then(|name| self.site_of(name));
+        let any = match self.any {
+            Some(Owner::Site(site)) => Some(site),
+            _ => None,
+        };
         let fallback = if named.is_some() && self.strict {
             None
         } else {
-            self.default.or(self.any)
+            self.default.or(any)
         };
-        known.or(fallback).ok_or(Reason::UnknownServerName)
+        match named.as_deref().and_then(|name| self.owner(name)) {
+            Some(Owner::Site(site)) => Ok(site),
+            Some(Owner::Passthrough(_)) => Err(Reason::UnknownServerName),
+            None => fallback.ok_or(Reason::UnknownServerName),
+        }
     }
 }
 
@@ -87,9 +127,33 @@ mod tests {
             default,
             ..NameTable::default()
         };
-        table.exact.insert("api.example.com".into(), 0);
-        table.wildcard.insert("example.com".into(), 1);
+        table.exact.insert("api.example.com".into(), Owner::Site(0));
+        table.wildcard.insert("example.com".into(), Owner::Site(1));
         table
+            .exact
+            .insert("db.example.com".into(), Owner::Passthrough(0));
+        table
+    }
+
+    #[test]
+    fn a_name_that_is_passed_through_has_no_site() {
+        for default in [None, Some(0)] {
+            let table = table(false, default);
+            for name in ["db.example.com", "DB.example.com."] {
+                let site = table.site_for_client(Some(name));
+                assert_eq!(site, Err(Reason::UnknownServerName), "{name}");
+            }
+            assert_eq!(table.site_of("db.example.com"), None);
+            assert_eq!(table.passthrough_of("db.example.com"), Some(0));
+            assert_eq!(table.passthrough_of("x.example.com"), None);
+        }
+        // Whoever sends no name is never handed on, also where all names are.
+        let all = NameTable {
+            any: Some(Owner::Passthrough(0)),
+            ..NameTable::default()
+        };
+        assert_eq!(all.site_for_client(None), Err(Reason::UnknownServerName));
+        assert_eq!(all.passthrough_of("x.test"), Some(0));
     }
 
     #[test]

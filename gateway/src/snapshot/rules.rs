@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_config::{
-    ClientCert, Config, Listener, ListenerKind, Places, Site, Trust, Upstream,
+    ClientCert, Config, Listener, ListenerKind, Passthrough, Places, Site, Trust, Upstream,
 };
 
 use super::{NameTable, SnapshotError};
@@ -25,6 +25,8 @@ pub struct Rules {
     pub listeners: Vec<ListenerView>,
     /// In the order of the configuration.
     pub sites: Vec<SiteRules>,
+    /// In the order of the configuration.
+    pub passthroughs: Vec<Passthrough>,
     /// By name, for there may be thousands.
     site_at: HashMap<Arc<str>, usize>,
     /// Who may do what.
@@ -130,9 +132,10 @@ impl Rules {
             listeners: config
                 .listeners
                 .iter()
-                .map(|listener| view_listener(listener, &config.sites))
+                .map(|listener| view_listener(listener, config))
                 .collect(),
             sites,
+            passthroughs: config.passthroughs.clone(),
             policy: Policy::new(config),
             bundles,
             deny: Arc::clone(&standing.deny),
@@ -222,13 +225,23 @@ impl Loader<'_> {
     }
 }
 
-fn view_listener(listener: &Listener, sites: &[Site]) -> ListenerView {
+fn view_listener(listener: &Listener, config: &Config) -> ListenerView {
     let names = match &listener.kind {
         ListenerKind::Https {
-            sites: on,
+            sites,
+            passthroughs,
             default_site,
             strict_sni,
-        } => Some(NameTable::new(sites, on, *default_site, *strict_sni)),
+        } => {
+            let mut names = NameTable::new(*default_site, *strict_sni);
+            for &site in sites {
+                names.add_site(site, &config.sites[site].hosts);
+            }
+            for &passthrough in passthroughs {
+                names.add_passthrough(passthrough, &config.passthroughs[passthrough].names);
+            }
+            Some(names)
+        }
         ListenerKind::Redirect { .. } => None,
     };
     ListenerView {

@@ -1,7 +1,7 @@
 //! One JSON line per request, with OpenTelemetry's names where they exist.
 
 use std::cell::{OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ const TRACE_ID: Range<usize> = 3..35;
 /// What is the same for all requests of a connection.
 #[derive(Debug)]
 pub struct ConnectionFacts {
-    /// Peer address.
+    /// The client's address: the peer's, or as a trusted proxy announced it.
     pub client: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
-    /// Name of the site chosen by SNI.
+    /// Name of the site chosen by SNI, or of the passthrough where TLS does not end here.
     pub site: Arc<str>,
-    /// `1.2` or `1.3`.
+    /// `1.2` or `1.3`; like the rest of TLS empty where it does not end here.
     pub tls_version: &'static str,
     /// IANA name of the cipher suite.
     pub tls_cipher: &'static str,
@@ -43,6 +43,8 @@ pub struct ConnectionFacts {
     pub address: AddressText,
     /// What its answers say of HTTP/3 (RFC 7838).
     pub alt_svc: Option<Arc<HeaderValue>>,
+    /// The trusted proxy that announced the client, if one did.
+    pub proxy: Option<IpAddr>,
 }
 
 /// An address as upstreams and the log are told it. Made once for a connection, not for each of its requests.
@@ -50,6 +52,28 @@ pub struct ConnectionFacts {
 pub struct AddressText(OnceCell<HeaderValue>);
 
 impl ConnectionFacts {
+    /// Of a connection whose TLS does not end here.
+    pub fn unterminated(
+        client: SocketAddr,
+        (listener, passthrough): (&Arc<str>, Arc<str>),
+        identity: ClientIdentity,
+    ) -> Self {
+        Self {
+            client,
+            listener: Arc::clone(listener),
+            site: passthrough,
+            tls_version: "",
+            tls_cipher: "",
+            tls_curve: "",
+            tls_resumed: false,
+            tls_declined: None,
+            identity,
+            address: AddressText::default(),
+            alt_svc: None,
+            proxy: None,
+        }
+    }
+
     /// The peer's IP address, IPv4 also where it came as IPv6.
     pub fn client_address(&self) -> &HeaderValue {
         self.address.0.get_or_init(|| {
@@ -95,6 +119,37 @@ pub struct RequestRecord {
     pub complete: bool,
     /// From the request head to the end of the response.
     pub duration: Duration,
+}
+
+/// The connection in a log line: where it comes from, what TLS came to, who the client is, where it came in.
+pub(super) fn write_connection(
+    connection: &ConnectionFacts,
+    client: &ClientIdentity,
+    line: &mut JsonLine<'_>,
+) {
+    line.text(
+        "\"client.address\":",
+        header_text(connection.client_address()),
+    )
+    .number("\"client.port\":", connection.client.port().into());
+    if let Some(proxy) = connection.proxy {
+        let proxy = proxy.to_canonical().to_string();
+        line.text("\"network.peer.address\":", &proxy);
+    }
+    if let Some(state) = connection.identity.unterminated() {
+        line.text("\"client.identity\":", state)
+            .text("\"listener\":", &connection.listener)
+            .text("\"passthrough\":", &connection.site);
+        return;
+    }
+    line.text("\"tls.protocol.version\":", connection.tls_version)
+        .text("\"tls.cipher\":", connection.tls_cipher)
+        .text("\"tls.curve\":", connection.tls_curve)
+        .flag("\"tls.resumed\":", connection.tls_resumed)
+        .some_text("\"tls.resumption_declined\":", connection.tls_declined);
+    write_client(client, line);
+    line.text("\"listener\":", &connection.listener)
+        .text("\"site\":", &connection.site);
 }
 
 /// A client's certificate in a log line; nothing of a client without one.
@@ -146,22 +201,10 @@ impl RequestRecord {
             .number("\"http.response.body.size\":", self.response_bytes.into())
             .text("\"network.protocol.version\":", self.protocol)
             .thousandths("\"duration_ms\":", self.duration.as_micros())
-            .flag("\"complete\":", self.complete)
-            .text(
-                "\"client.address\":",
-                header_text(connection.client_address()),
-            )
-            .number("\"client.port\":", connection.client.port().into())
-            .text("\"tls.protocol.version\":", connection.tls_version)
-            .text("\"tls.cipher\":", connection.tls_cipher)
-            .text("\"tls.curve\":", connection.tls_curve)
-            .flag("\"tls.resumed\":", connection.tls_resumed)
-            .some_text("\"tls.resumption_declined\":", connection.tls_declined);
+            .flag("\"complete\":", self.complete);
         let client = self.identity.as_ref().unwrap_or(&connection.identity);
-        write_client(client, &mut line);
-        line.text("\"listener\":", &connection.listener)
-            .text("\"site\":", &connection.site)
-            .some_text("\"rule\":", self.rule.as_deref())
+        write_connection(connection, client, &mut line);
+        line.some_text("\"rule\":", self.rule.as_deref())
             .texts("\"shadow.rule\":", self.shadows.iter().map(|rule| &**rule))
             .some_text("\"upstream\":", self.upstream.as_deref())
             .some_text("\"reason\":", self.reason.map(Reason::code))

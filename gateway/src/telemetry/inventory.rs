@@ -81,7 +81,7 @@ impl Inventory {
     /// A handshake with a certificate. Without one nothing is noted.
     pub fn note(&self, client: &ClientIdentity, site: &Arc<str>, now: i64) {
         let (identity, verified) = match client {
-            ClientIdentity::Absent => return,
+            ClientIdentity::Absent | ClientIdentity::Unterminated | ClientIdentity::Local => return,
             ClientIdentity::Unverified(identity) => (identity, false),
             ClientIdentity::Verified(identity) => (identity, true),
         };

@@ -38,6 +38,12 @@ pub struct Metrics {
     request_seconds: Histogram,
     /// Requests in progress.
     pub requests_open: Gauge,
+    /// Connections that carry no HTTP, permitted or not.
+    pub tcp_connections: Counter,
+    /// Of these, those that are open.
+    pub tcp_connections_open: Gauge,
+    /// Bytes that they carried: of clients, of upstreams.
+    pub tcp_bytes: [Counter; 2],
     /// New connections to upstreams.
     pub upstream_connections: Counter,
     /// Requests sent again on a fresh connection because the pooled one had been closed.
@@ -91,6 +97,11 @@ struct RuleLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FromLabel {
+    from: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabel {
     stream: &'static str,
 }
@@ -109,6 +120,7 @@ impl Metrics {
         let requests = Family::<ClassLabel, Counter>::default();
         let refusals = Family::<ReasonLabel, Counter>::default();
         let dropped = Family::<StreamLabel, Counter>::default();
+        let tcp_bytes = Family::<FromLabel, Counter>::default();
         let kinds = ["full", "hello_retry", "resumed"];
         let metrics = Self {
             connections: Counter::default(),
@@ -125,6 +137,10 @@ impl Metrics {
                 .map(|code| requests.get_or_create_owned(&ClassLabel { code })),
             request_seconds: Histogram::new(REQUEST_BUCKETS),
             requests_open: Gauge::default(),
+            tcp_connections: Counter::default(),
+            tcp_connections_open: Gauge::default(),
+            tcp_bytes: ["client", "upstream"]
+                .map(|from| tcp_bytes.get_or_create_owned(&FromLabel { from })),
             upstream_connections: Counter::default(),
             upstream_retries: Counter::default(),
             refusals: Reason::ALL
@@ -148,6 +164,11 @@ impl Metrics {
             "refusals",
             "Refused connections, handshakes and requests, by reason",
             refusals,
+        );
+        registry.register(
+            "tcp_bytes",
+            "Bytes carried to and from TCP upstreams, by whose they are",
+            tcp_bytes,
         );
         registry.register(
             "log_lines_dropped",
@@ -207,6 +228,16 @@ impl Metrics {
             "requests_open",
             "Requests in progress",
             self.requests_open.clone(),
+        );
+        registry.register(
+            "tcp_connections",
+            "Connections for TCP upstreams, refused ones included",
+            self.tcp_connections.clone(),
+        );
+        registry.register(
+            "tcp_connections_open",
+            "Connections to TCP upstreams open",
+            self.tcp_connections_open.clone(),
         );
         registry.register(
             "upstream_connections",

@@ -10,6 +10,7 @@ mod json;
 pub mod metrics;
 pub mod refusals;
 pub mod sink;
+pub mod tcp_log;
 
 pub use access_log::RequestRecord;
 pub use metrics::Metrics;

@@ -45,8 +45,9 @@ impl<'a> RefusalRecord<'a> {
 
     /// Of a client, outside of its requests.
     pub fn of_client(reason: Reason, client: &'a ConnectionFacts) -> Self {
+        let terminated = client.identity.unterminated().is_none();
         Self {
-            site: Some(&client.site),
+            site: terminated.then_some(&*client.site),
             identity: Some(&client.identity),
             ..Self::of_connection(reason, client.client, &client.listener)
         }

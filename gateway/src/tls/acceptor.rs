@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::failure::turn_away;
 use self::failure::{Failure, refuse};
 use super::client_cert::{clear_verdict, take_proof};
 use super::client_hello::Offer;
@@ -48,6 +49,28 @@ pub trait Resolve {
     type Site;
     /// `server_name` is as sent: any case, possibly with a trailing dot.
     fn resolve(&self, server_name: Option<&str>) -> Result<(Self::Site, Arc<SiteTls>), Reason>;
+    /// Whether TLS for this name, as sent, does not end here.
+    fn hands_on(&self, server_name: &str) -> bool;
+}
+
+/// A connection whose ClientHello was read.
+#[derive(Debug)]
+pub enum Arrived<S> {
+    /// TLS ends here.
+    Accepted(Accepted<S>),
+    /// It does not.
+    HandedOn(HandedOn),
+}
+
+/// A connection that is handed on as it came.
+#[derive(Debug)]
+pub struct HandedOn {
+    /// The connection, unanswered.
+    pub tcp: TcpStream,
+    /// All that was read of it: the ClientHello, and what came along with it.
+    pub hello: Vec<u8>,
+    /// The server name, as sent.
+    pub server_name: String,
 }
 
 /// An established connection.
@@ -76,18 +99,28 @@ pub struct HandshakeRefused<S> {
     pub detail: String,
 }
 
-/// Performs a handshake, its heavy steps in `turns`. Alerts have been sent and the socket is closed when this returns
-/// an error.
+/// Performs a handshake, its heavy steps in `turns`, unless the connection is to be handed on. Alerts have been sent and the
+/// socket is closed when this returns an error.
 pub async fn accept<R: Resolve>(
     mut tcp: TcpStream,
     resolver: &R,
     (settings, turns): (AcceptSettings, &Turns),
-) -> Result<Accepted<R::Site>, HandshakeRefused<R::Site>> {
+) -> Result<Arrived<R::Site>, HandshakeRefused<R::Site>> {
     let (hello, records) = match read_client_hello(&mut tcp, settings).await {
         Ok(read) => read,
         Err(failure) => return Err(refuse(tcp, failure, None, None).await),
     };
     let server_name = hello.client_hello().server_name().map(str::to_owned);
+    if let Some(name) = server_name
+        .as_deref()
+        .filter(|name| resolver.hands_on(name))
+    {
+        return Ok(Arrived::HandedOn(HandedOn {
+            tcp,
+            hello: records,
+            server_name: name.to_owned(),
+        }));
+    }
     let (site, tls) = match resolver.resolve(server_name.as_deref()) {
         Ok(found) => found,
         Err(reason) => {
@@ -113,7 +146,7 @@ pub async fn accept<R: Resolve>(
             connection,
             shown,
             resumption,
-        }) => Ok(Accepted {
+        }) => Ok(Arrived::Accepted(Accepted {
             stream: match connection.is_handshaking() {
                 false => TlsStream::new(tcp, connection),
                 true => TlsStream::with_early_data(tcp, connection, settings.handshake_by),
@@ -121,7 +154,7 @@ pub async fn accept<R: Resolve>(
             site,
             shown,
             resumption,
-        }),
+        })),
         Err(failure) => Err(refuse(tcp, failure, Some(site), server_name).await),
     }
 }

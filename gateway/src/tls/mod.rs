@@ -21,7 +21,9 @@ mod server_config;
 mod socket;
 mod stream;
 
-pub use acceptor::{AcceptSettings, Accepted, HandshakeRefused, Resolve, accept};
+pub use acceptor::{
+    AcceptSettings, Accepted, Arrived, HandedOn, HandshakeRefused, Resolve, accept, turn_away,
+};
 pub use client_cert::alert_of;
 pub use early_data::EarlyData;
 pub use negotiated::Negotiated;

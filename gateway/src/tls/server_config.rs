@@ -72,7 +72,7 @@ impl SiteTls {
         policy: &TlsPolicy,
         certificates: Vec<Arc<CertifiedKey>>,
         (demand, resuming): (Demand, Resuming<'_>),
-        http2: bool,
+        alpn: &[&str],
         (remote_key, signers): (bool, Vec<Key>),
     ) -> Result<Self, SiteTlsError> {
         let provider = Arc::new(provider(policy));
@@ -101,8 +101,8 @@ impl SiteTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SiteCertificates(certificates)));
-        let h2 = http2.then(|| b"h2".to_vec());
-        config.alpn_protocols = h2.into_iter().chain([b"http/1.1".to_vec()]).collect();
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec());
+        config.alpn_protocols = alpn.collect();
         config.require_ems = true;
         // `suites` is in the operator's order. Of the groups rustls always takes the client's first.
         config.ignore_client_order = true;

@@ -69,6 +69,11 @@ impl TlsStream {
         self.early.as_ref().map(|early| early.handle())
     }
 
+    /// The connection, to ask for its ends.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// The TLS state, to ask for version, suite and the like.
     pub fn tls(&self) -> &ServerConnection {
         &self.tls

@@ -50,7 +50,7 @@ impl Cause {
             UpstreamError::Head(_) | UpstreamError::Body(_) | UpstreamError::UnexpectedUpgrade => {
                 Some(Self::Protocol)
             }
-            UpstreamError::Busy | UpstreamError::Client(_) => None,
+            UpstreamError::Busy | UpstreamError::Client(_) | UpstreamError::NotHttp => None,
         }
     }
 }

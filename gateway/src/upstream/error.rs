@@ -30,6 +30,8 @@ pub enum UpstreamError {
     Client(ClientBodyError),
     /// The upstream switched protocols though nobody asked.
     UnexpectedUpgrade,
+    /// A request for an upstream that speaks no HTTP.
+    NotHttp,
 }
 
 impl UpstreamError {
@@ -41,9 +43,11 @@ impl UpstreamError {
             Self::Busy => Reason::UpstreamBusy,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Closed(_) => Reason::UpstreamClosed,
-            Self::Head(_) | Self::Body(_) | Self::Http2(_) | Self::UnexpectedUpgrade => {
-                Reason::UpstreamProtocol
-            }
+            Self::Head(_)
+            | Self::Body(_)
+            | Self::Http2(_)
+            | Self::UnexpectedUpgrade
+            | Self::NotHttp => Reason::UpstreamProtocol,
             Self::Client(error) => error.reason(),
         }
     }
@@ -61,6 +65,7 @@ impl fmt::Display for UpstreamError {
             Self::Body(error) => write!(f, "response body: {error}"),
             Self::Http2(error) => write!(f, "http/2: {error}"),
             Self::Client(error) => write!(f, "request body: {error}"),
+            Self::NotHttp => f.write_str("the upstream speaks no HTTP"),
             Self::UnexpectedUpgrade => f.write_str("101 without an upgrade request"),
         }
     }

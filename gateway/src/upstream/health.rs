@@ -77,6 +77,7 @@ pub(super) async fn ask(target: &Target, endpoint: &Endpoint) -> Result<(), Unwe
             (HealthProbe::Tcp, _) => Ok(()),
             (HealthProbe::Http(path), UpstreamProtocol::Http1) => get(stream, &host, path).await,
             (HealthProbe::Http(path), UpstreamProtocol::Http2) => get_h2(stream, &host, path).await,
+            (HealthProbe::Http(_), UpstreamProtocol::Tcp) => Err(Unwell::Other(NO_REQUEST)),
             (HealthProbe::Grpc(service), _) => check(stream, &host, service).await,
         }
     };

@@ -28,7 +28,7 @@ pub use endpoint::Endpoint;
 pub use error::UpstreamError;
 pub use http2::LocalExecutor;
 pub use keep::keep;
-pub use pool::Upstreams;
+pub use pool::{Opened, Upstreams};
 pub use stream::Stream;
 pub use target::Target;
 pub use tls::ClientTls;

@@ -20,6 +20,7 @@ use super::http1::{self, Connection, Outcome};
 use super::http2::send_over;
 use super::search::Search;
 use super::slot::Slot;
+use super::stream::Stream;
 use super::target::{Place, Target};
 use super::tls::ClientTls;
 use crate::balance::{Ask, Chooser, hash};
@@ -105,6 +106,31 @@ impl Upstreams {
                 let request = Request::from_parts(parts, body);
                 self.send_http2(&pool, ask, request, place).await
             }
+            UpstreamProtocol::Tcp => Err(UpstreamError::NotHttp),
+        }
+    }
+
+    /// Opens a connection for one permitted client alone. The permit is used up.
+    pub async fn open(
+        &self,
+        _permit: Permit,
+        target: &Arc<Target>,
+        ask: Ask,
+    ) -> Result<Opened, UpstreamError> {
+        let pool = self.pool(target);
+        let mut place = target.place().await?;
+        let mut search = Search::new(&pool, ask);
+        loop {
+            let slot = search.next()?;
+            let Some((stream, _)) = search.connect(&slot, &self.counters).await else {
+                continue;
+            };
+            pool.begin(&slot, &mut place);
+            pool.well(&slot);
+            return Ok(Opened {
+                stream,
+                _place: place,
+            });
         }
     }
 
@@ -186,6 +212,14 @@ impl Upstreams {
             return Ok((head, body));
         }
     }
+}
+
+/// A connection that one client has for itself, with its place in the upstream's `connections`.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub stream: Stream,
+    _place: Place,
 }
 
 /// What is thought of connections that were used before.
@@ -274,11 +308,16 @@ impl Pool {
         }
     }
 
-    /// The head of its answer is there.
-    fn answered(&self, slot: &Slot, begun: Duration) {
+    /// It did what was asked of it.
+    fn well(&self, slot: &Slot) {
         if self.slots.len() > 1 {
             slot.endpoint.succeeded();
         }
+    }
+
+    /// The head of its answer is there.
+    fn answered(&self, slot: &Slot, begun: Duration) {
+        self.well(slot);
         if begun > Duration::ZERO {
             let now = self.time();
             slot.load.answered(now.saturating_sub(begun), now);

@@ -95,10 +95,12 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.require_ems = true;
-        config.alpn_protocols = vec![match protocol {
-            UpstreamProtocol::Http1 => b"http/1.1".to_vec(),
-            UpstreamProtocol::Http2 => b"h2".to_vec(),
-        }];
+        config.alpn_protocols = match protocol {
+            UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+            UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+            // What the bytes are nobody here knows.
+            UpstreamProtocol::Tcp => Vec::new(),
+        };
         Ok(Self {
             config: Arc::new(config),
             verifier,

@@ -190,6 +190,11 @@ impl Client {
         Connection::new(self.handshake(address).await?, &self.host).await
     }
 
+    /// The same over a connection that something was sent through already.
+    pub(crate) async fn connect_over(&self, tcp: TcpStream) -> Result<Connection, Refused> {
+        Connection::new(self.handshake_over(tcp).await?, &self.host).await
+    }
+
     /// Performs the handshake. In TLS 1.3 a server that refuses the client's certificate says so afterwards.
     pub(super) async fn handshake(
         &self,
@@ -198,12 +203,20 @@ impl Client {
         let tcp = within("a connect", TcpStream::connect(address))
             .await
             .map_err(|error| Refused::new(&error, 0))?;
+        self.handshake_over(tcp).await
+    }
+
+    /// Performs the handshake over a connection that something was sent through already.
+    pub(crate) async fn handshake_over(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Refused> {
         tcp.set_nodelay(true).unwrap();
         let port = tcp.local_addr().unwrap().port();
         // An address as name makes rustls send no server name.
         let name = match &self.server_name {
             Some(name) => ServerName::try_from(name.clone()).unwrap(),
-            None => ServerName::from(address.ip()),
+            None => ServerName::from(std::net::IpAddr::from([127, 0, 0, 1])),
         };
         let config = self.shared_config();
         let connector = TlsConnector::from(Arc::clone(config)).early_data(self.early_data);

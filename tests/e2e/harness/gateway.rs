@@ -19,6 +19,8 @@ use super::{KeyKind, Site, Token};
 #[derive(Debug)]
 pub(crate) struct GatewayBuilder {
     keys: Keys,
+    /// More keys in files that are allowed.
+    software: Vec<String>,
     /// The PKCS#11 library, where it is not the token's own.
     module: Option<PathBuf>,
     hsm_lines: String,
@@ -45,6 +47,7 @@ impl Gateway {
     pub(crate) fn builder() -> GatewayBuilder {
         GatewayBuilder {
             keys: Keys::Software,
+            software: Vec::new(),
             module: None,
             hsm_lines: String::new(),
             listeners: Vec::new(),
@@ -76,6 +79,12 @@ impl GatewayBuilder {
     /// Keys in files instead of a token; the default.
     pub(crate) fn software_keys(mut self) -> Self {
         self.keys = Keys::Software;
+        self
+    }
+
+    /// One more key in a file that is allowed.
+    pub(crate) fn software_key(mut self, path: &Path) -> Self {
+        self.software.push(format!("file:{}", path.display()));
         self
     }
 
@@ -241,7 +250,8 @@ impl GatewayBuilder {
                 let used = kinds
                     .into_iter()
                     .filter(|kind| sites.iter().any(|site| site.kinds().contains(kind)));
-                let keys: Vec<String> = used.map(software_uri).collect();
+                let more = self.software.iter().cloned();
+                let keys: Vec<String> = used.map(software_uri).chain(more).collect();
                 writeln!(toml, "[keys]\nsoftware = {keys:?}").unwrap();
             }
             Keys::Token(token) => {

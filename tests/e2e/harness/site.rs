@@ -69,6 +69,17 @@ impl Site {
         self
     }
 
+    /// Requests go nowhere.
+    pub(crate) fn nowhere(mut self) -> Self {
+        self.upstream = None;
+        self
+    }
+
+    /// One more table below it.
+    pub(super) fn push_table(&mut self, toml: &str) {
+        self.tables.push_str(toml);
+    }
+
     /// Requests under `path` go to `echo` and demand something of their own, by keys of `client_cert`.
     pub(crate) fn demanding(mut self, path: &str, client_cert: &str) -> Self {
         let route = format!(

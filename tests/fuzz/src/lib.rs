@@ -9,5 +9,6 @@ pub mod hello;
 pub mod identity;
 pub mod ocsp;
 pub mod path;
+pub mod proxy_protocol;
 pub mod session;
 pub mod xfcc;

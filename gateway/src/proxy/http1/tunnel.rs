@@ -1,41 +1,27 @@
-//! An upgraded connection: bytes both ways until both sides have ended.
+//! A WebSocket after its 101: bytes both ways until both sides have ended.
 //!
-//! Promises: what was read beyond the heads goes first; an idle tunnel holds no buffers; the end of one side is
-//! passed on while the other goes on, `timeouts.write` longer than its last byte; `timeouts.tunnel` without a byte
-//! either way ends it; a tunnel that would not be allowed any more, after a reload or a change of what is trusted, is
-//! cut within [`LOOK`].
+//! Promises: what was read beyond the heads goes first; after the end of one side the other goes on, `timeouts.write`
+//! longer than its last byte; a tunnel that would not be allowed any more, after a reload or a change of what is trusted,
+//! is cut.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::{Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tokio_util::io::poll_read_buf;
 
 use super::SharedIo;
 use super::respond::End;
 use crate::http1::{ConnectionHeader, Framing, encode};
-use crate::patience::Patience;
 use crate::proxy::admission::admit;
 use crate::proxy::client::{Client, View};
 use crate::proxy::response::AnswerBody;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upgrade::Asked;
 use crate::proxy::worker::Worker;
 use crate::reason::Reason;
 use crate::upstream::RequestBody;
-
-/// How often it is looked whether the tunnel is still allowed. Who is revoked is cut after `timeouts.revoked`.
-const LOOK: Duration = Duration::from_secs(2);
-/// Bytes read at once.
-const READ: usize = 16 * 1024;
-/// Reads of one direction before others have their turn.
-const READS: usize = 8;
 
 /// Sends the 101 and carries bytes until the tunnel ends. Nothing follows on the connection.
 pub(super) async fn run<S>(
@@ -51,7 +37,7 @@ where
     let Some((mut switched, mut recorder)) = body.into_switched() else {
         return End::Abort; // A 101 comes with its connection; without one there is nothing to carry.
     };
-    let (mut up, mut down) = {
+    let first = {
         let mut io = io.borrow_mut();
         io.answering = true;
         let mut first = BytesMut::new();
@@ -64,46 +50,30 @@ where
             goes_on,
         );
         first.extend_from_slice(&switched.early);
-        (Flow::new(std::mem::take(&mut io.read)), Flow::new(first))
+        (std::mem::take(&mut io.read), first)
     };
-    let (tunnel, rest) = {
+    let mut tunnel = {
         let timeouts = &worker.snapshot().timeouts;
-        (timeouts.tunnel, timeouts.tunnel.min(timeouts.write))
+        let rest = timeouts.tunnel.min(timeouts.write);
+        Tunnel::new(first, timeouts.tunnel).with_rest(rest)
     };
-    let (mut patience, mut half) = (Patience::new(tunnel), false);
-    let mut look = interval_at(Instant::now() + LOOK, LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let asked = recorder.take_asked();
     let mut seen: Option<Rc<View>> = None;
     let ended = poll_fn(|cx| {
         let mut io = io.borrow_mut();
-        let stream = &mut io.stream;
-        let before = up.moved + down.moved;
-        let sent = up.poll(stream, &mut switched.stream, cx)?;
-        let received = down.poll(&mut switched.stream, stream, cx)?;
-        if up.moved + down.moved != before {
-            patience.progress();
-        }
-        if sent.is_ready() && received.is_ready() {
-            return Poll::Ready(Ok(None));
-        }
-        while look.poll_tick(cx).is_ready() {
+        tunnel.poll((&mut io.stream, &mut switched.stream), cx, || {
             let view = client.view(worker);
-            if !seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen))
-                && let Some(reason) = forbidden(&view, client, asked.as_deref())
-            {
-                return Poll::Ready(Ok(Some(reason)));
-            }
+            let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
+            let reason = match known {
+                true => None,
+                false => forbidden(&view, client, asked.as_deref()),
+            };
             seen = Some(view);
-        }
-        if !half && (sent.is_ready() || received.is_ready()) {
-            (patience, half) = (Patience::new(rest), true);
-        }
-        let idle = patience.poll_expired(cx);
-        idle.map(|()| Ok::<_, io::Error>((!half).then_some(Reason::TunnelIdle)))
+            reason
+        })
     })
     .await;
-    recorder.record().response_bytes = down.moved;
+    (_, recorder.record().response_bytes) = tunnel.moved();
     match ended {
         Ok(None) => recorder.record().complete = true,
         Ok(Some(reason)) => recorder.tell(reason, None),
@@ -120,62 +90,5 @@ fn forbidden(view: &View, client: &Client, asked: Option<&Asked>) -> Option<Reas
         // An OCSP answer on its way: the register looks after that.
         Err(stopped) if stopped.pending.is_none() => Some(stopped.reason),
         _ => None,
-    }
-}
-
-/// One direction.
-struct Flow {
-    buffer: BytesMut,
-    ended: bool,
-    shut: bool,
-    moved: u64,
-}
-
-impl Flow {
-    fn new(buffer: BytesMut) -> Self {
-        Self {
-            buffer,
-            ended: false,
-            shut: false,
-            moved: 0,
-        }
-    }
-
-    /// Moves what can be moved. Ready when `from` has ended and `to` was told so.
-    fn poll<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        for _ in 0..READS {
-            while !self.buffer.is_empty() {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                self.buffer.advance(written);
-                self.moved += written as u64;
-            }
-            if self.ended {
-                if !self.shut {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.shut = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            self.buffer.reserve(READ);
-            match poll_read_buf(Pin::new(&mut *from), cx, &mut self.buffer) {
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.buffer = BytesMut::new();
-                    ready!(Pin::new(to).poll_flush(cx))?;
-                    return Poll::Pending;
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }

@@ -107,6 +107,13 @@ pub(super) async fn refuse<S>(
     }
 }
 
+/// Tells a client that has sent nothing but its ClientHello, and closes.
+pub async fn turn_away(tcp: TcpStream, alert: AlertDescription) {
+    let by = Instant::now() + LINGER;
+    // The refusal stands whether or not the client reads its alert.
+    let _ = timeout_at(by, send_and_linger(tcp, &plaintext_alert(alert))).await;
+}
+
 async fn send_and_linger(mut tcp: TcpStream, alert: &[u8]) -> io::Result<()> {
     tcp.write_all(alert).await?;
     tcp.shutdown().await?;
