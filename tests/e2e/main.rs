@@ -56,6 +56,7 @@ mod trust_bundles;
 mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod framing;
 mod hsm_cli;
 mod hsm_faults;
 mod hsm_groups;
