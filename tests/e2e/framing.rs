@@ -12,7 +12,7 @@ mod recorder;
 mod start_lines;
 
 use self::recorder::Recorder;
-use crate::harness::{Client, Gateway, RawTls, status_of, until};
+use crate::harness::{Client, Gateway, RawTls, status_of, tell, until};
 
 /// What follows each request on its connection.
 const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -120,5 +120,5 @@ async fn every_request_is_refused_or_has_exactly_one_reading() {
     let told = format!("framing: {} of {total} cases", total - wrong.len());
     assert!(wrong.is_empty(), "{told}\n{}", wrong.join("\n"));
     assert_eq!(total, CASES);
-    eprintln!("{told}");
+    tell(&told);
 }
