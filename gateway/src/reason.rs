@@ -88,6 +88,9 @@ reasons! {
     RequestMalformed = "REQUEST_MALFORMED", "the request breaks HTTP framing or syntax";
     RequestTooLarge = "REQUEST_TOO_LARGE", "the request head exceeds limits.header_bytes, limits.headers or limits.target";
     RequestTimeout = "REQUEST_TIMEOUT", "the request head or body did not arrive in time";
+    Http2Protocol = "HTTP2_PROTOCOL", "the client broke HTTP/2 framing, flow control or header compression";
+    Http2Flood = "HTTP2_FLOOD", "the client sent HTTP/2 frames that cost work and bring nothing, faster than anybody needs";
+    AnswerUnread = "ANSWER_UNREAD", "a client over HTTP/2 took nothing of an answer for timeouts.write";
     BodyTooLarge = "BODY_TOO_LARGE", "the request body is larger than limits.body";
     MethodNotSupported = "METHOD_NOT_SUPPORTED", "the method is not forwarded (CONNECT)";
     ExpectationNotSupported = "EXPECTATION_NOT_SUPPORTED", "the Expect header asks for something other than 100-continue";
@@ -180,7 +183,7 @@ mod tests {
                 reason
                     .code()
                     .bytes()
-                    .all(|b| b.is_ascii_uppercase() || b == b'_')
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             );
         }
     }

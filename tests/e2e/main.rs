@@ -58,6 +58,9 @@ mod trust_bundles;
 mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod framing;
+mod h2_floods;
+mod h2_spec;
 mod hsm_cli;
 mod hsm_faults;
 mod hsm_groups;
