@@ -57,6 +57,7 @@ mod clients;
 #[cfg(feature = "exams")]
 mod exams;
 mod framing;
+mod grpc;
 mod h2_floods;
 mod h2_spec;
 mod hsm_cli;
@@ -74,5 +75,6 @@ mod http3_refusals;
 mod http3_streams;
 mod lasting_connections;
 mod operations;
+mod streaming;
 mod upstreams;
 mod websocket;

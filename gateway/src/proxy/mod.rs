@@ -17,6 +17,7 @@ mod ids;
 mod redirect;
 mod register;
 mod response;
+mod tunnel;
 mod upgrade;
 mod worker;
 

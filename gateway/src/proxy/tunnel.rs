@@ -13,22 +13,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::{Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::io::poll_read_buf;
 
-use super::SharedIo;
-use super::respond::End;
-use crate::http1::{ConnectionHeader, Framing, encode};
+use super::admission::admit;
+use super::client::{Client, View};
+use super::response::Recorder;
+use super::upgrade::Asked;
+use super::worker::Worker;
 use crate::patience::Patience;
-use crate::proxy::admission::admit;
-use crate::proxy::client::{Client, View};
-use crate::proxy::response::AnswerBody;
-use crate::proxy::upgrade::Asked;
-use crate::proxy::worker::Worker;
 use crate::reason::Reason;
-use crate::upstream::RequestBody;
+use crate::upstream::{RequestBody, Switched};
 
 /// How often it is looked whether the tunnel is still allowed. Who is revoked is cut after `timeouts.revoked`.
 const LOOK: Duration = Duration::from_secs(2);
@@ -37,35 +33,18 @@ const READ: usize = 16 * 1024;
 /// Reads of one direction before others have their turn.
 const READS: usize = 8;
 
-/// Sends the 101 and carries bytes until the tunnel ends. Nothing follows on the connection.
-pub(super) async fn run<S>(
-    io: &SharedIo<S>,
-    response: Response<AnswerBody>,
+/// Carries bytes between a client and a service that has switched, until the tunnel ends: first what was read of the client
+/// already, and what it is sent before anything else.
+pub(super) async fn carry<S>(
+    mut stream: S,
+    (read, write): (BytesMut, BytesMut),
+    (mut switched, mut recorder): (Box<Switched>, Recorder),
     client: &Client,
     worker: &Rc<Worker>,
-) -> End
-where
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (head, body) = response.into_parts();
-    let Some((mut switched, mut recorder)) = body.into_switched() else {
-        return End::Abort; // A 101 comes with its connection; without one there is nothing to carry.
-    };
-    let (mut up, mut down) = {
-        let mut io = io.borrow_mut();
-        io.answering = true;
-        let mut first = BytesMut::new();
-        let goes_on = (ConnectionHeader::KeepAlive, Version::HTTP_11);
-        encode::response_head(
-            &mut first,
-            head.status,
-            &head.headers,
-            Framing::None,
-            goes_on,
-        );
-        first.extend_from_slice(&switched.early);
-        (Flow::new(std::mem::take(&mut io.read)), Flow::new(first))
-    };
+    let (mut up, mut down) = (Flow::new(read), Flow::new(write));
     let (tunnel, rest) = {
         let timeouts = &worker.snapshot().timeouts;
         (timeouts.tunnel, timeouts.tunnel.min(timeouts.write))
@@ -76,11 +55,9 @@ where
     let asked = recorder.take_asked();
     let mut seen: Option<Rc<View>> = None;
     let ended = poll_fn(|cx| {
-        let mut io = io.borrow_mut();
-        let stream = &mut io.stream;
         let before = up.moved + down.moved;
-        let sent = up.poll(stream, &mut switched.tcp, cx)?;
-        let received = down.poll(&mut switched.tcp, stream, cx)?;
+        let sent = up.poll(&mut stream, &mut switched.tcp, cx)?;
+        let received = down.poll(&mut switched.tcp, &mut stream, cx)?;
         if up.moved + down.moved != before {
             patience.progress();
         }
@@ -109,7 +86,6 @@ where
         Ok(Some(reason)) => recorder.tell(reason, None),
         Err(_) => {} // One of them is gone; the record says that it was not complete.
     }
-    End::Abort
 }
 
 /// Why the request would be refused now, if it would.
