@@ -60,6 +60,7 @@ mod clients;
 #[cfg(feature = "exams")]
 mod exams;
 mod framing;
+mod grpc;
 mod h2_floods;
 mod h2_spec;
 mod hsm_cli;
@@ -79,6 +80,7 @@ mod lasting_connections;
 mod operations;
 mod proxy_protocol;
 mod proxy_protocol_out;
+mod streaming;
 mod tcp;
 mod tcp_ends;
 mod tcp_services;
