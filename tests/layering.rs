@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 17] = [
     ],
     &["policy", "route", "telemetry", "identity_fields"],
     &["certificates", "jws", "fleet"],
-    &["revocation", "ticket_keys"],
+    &["revocation", "ticket_keys", "rates"],
     &["trust"],
     &["upstream"],
     &["tls"],

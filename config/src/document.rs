@@ -20,6 +20,7 @@ use crate::limits::{RawLimits, RawTimeouts};
 use crate::listener::{Above, RawListener};
 use crate::passthrough::{CheckedPassthrough, RawPassthrough};
 use crate::policy::RawRule;
+use crate::rate_limit::RawRateLimit;
 use crate::redis::RawRedis;
 use crate::resumption::RawResumption;
 use crate::role::RawRole;
@@ -32,8 +33,8 @@ use crate::value::Number;
 use crate::{Config, Located, Places};
 
 use self::tables::{
-    binds, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy, redis,
-    resumption, sites, trusts, upstreams,
+    binds, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy, rate_limits,
+    redis, resumption, sites, trusts, upstreams,
 };
 
 /// More data workers than any machine has cores.
@@ -84,6 +85,8 @@ pub(crate) struct RawConfig {
     rule: Option<Vec<Located<RawRule>>>,
     /// Services requests go to, by name.
     upstream: Option<BTreeMap<Located<String>, Located<RawUpstream>>>,
+    /// How often somebody may ask, by name.
+    rate_limit: Option<BTreeMap<Located<String>, Located<RawRateLimit>>>,
     /// What upstreams are told about the client.
     forwarding: Option<RawForwarding>,
     /// Bounds on what can be many or large.
@@ -113,12 +116,10 @@ impl RawConfig {
             groups: &groups,
             keys: &keys,
         };
-        let believed = Believed {
-            trusts: &trusts,
-            tokens: &tokens,
-        };
+        let believed = Believed::new(&trusts, &tokens);
         let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
+        let (limit_names, rate_limits) = rate_limits(check, self.rate_limit, &redis_names);
         let above = Above {
             trusts: &trusts,
             redis: &redis_names,
@@ -127,7 +128,6 @@ impl RawConfig {
         let (listener_names, drafts) = listeners(check, self.listener, &above);
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
         binds(check, &drafts, admin_bind);
-
         let mut around = Surroundings {
             listeners: &drafts,
             listener_names: &listener_names,
@@ -135,6 +135,7 @@ impl RawConfig {
             trusts: &trusts,
             redis: &redis_names,
             upstreams: &mut upstreams,
+            rate_limits: &limit_names,
         };
         let (site_names, sites) = sites(check, self.site, &mut around);
         let passthroughs = passthroughs(check, self.passthrough, &mut around);
@@ -161,6 +162,7 @@ impl RawConfig {
             roles,
             rules,
             upstreams: named,
+            rate_limits: rate_limits.into_iter().collect::<Option<_>>()?,
             forwarding,
             limits,
             timeouts,

@@ -22,6 +22,7 @@ mod passthrough;
 mod path;
 mod policy;
 mod proxy_protocol;
+mod rate_limit;
 mod redis;
 mod resumption;
 mod revocation;
@@ -74,6 +75,7 @@ pub use path::{PathPattern, PathTemplate, TemplateEnd, TemplateSegment};
 pub use places::{Place, Places};
 pub use policy::{Action, RoleRef, Rule};
 pub use proxy_protocol::ProxyProtocol;
+pub use rate_limit::{Rate, RateLimit, RatePer, WhenAway};
 pub use redis::{Redis, RedisMode, SecretSource};
 pub use resumption::{Resumption, ResumptionMode};
 pub use revocation::{CrlScope, CrlSettings, OcspMode, OcspSettings, StalePolicy};
@@ -123,6 +125,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
+    /// In file order.
+    pub rate_limits: Vec<RateLimit>,
     /// What upstreams are told about the client.
     pub forwarding: Forwarding,
     /// Bounds on everything that can be many or large.

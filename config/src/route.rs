@@ -7,6 +7,8 @@ use serde::Deserialize;
 use crate::check::{Check, Names, Span};
 use crate::client_cert::RawClientCert;
 use crate::path::check_path;
+use crate::rate_limit::named_limits;
+use crate::schema::one_or_many;
 use crate::trust::Trusts;
 use crate::upstream::{Scheme, endpoint};
 use crate::value::quoted;
@@ -23,6 +25,8 @@ pub struct Route {
     pub client_cert: Option<ClientCert>,
     /// Whether requests with safe methods are served from early data (0-RTT). Default false.
     pub early_data: bool,
+    /// Indices into [`crate::Config::rate_limits`]: what its requests count for, beside what the site names.
+    pub rate_limits: Vec<usize>,
     /// Where its path, or what stands for it, was written.
     pub span: Range<usize>,
 }
@@ -40,6 +44,9 @@ pub(crate) struct RawRoute {
     /// Serve requests with safe methods from early data (0-RTT), which somebody else may have sent again. Others
     /// are answered with 425.
     early_data: Option<Located<bool>>,
+    /// Names of the `[rate_limit.NAME]` that its requests count for, beside those of the site.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    rate_limits: Option<Vec<Located<String>>>,
 }
 
 /// What a site says that its routes depend on.
@@ -142,6 +149,7 @@ pub(crate) struct RouteDraft {
     pub(crate) upstream: Located<String>,
     pub(crate) client_cert: Option<ClientCert>,
     pub(crate) early_data: bool,
+    pub(crate) rate_limits: Vec<usize>,
 }
 
 impl RawRoute {
@@ -150,7 +158,7 @@ impl RawRoute {
         self,
         check: &mut Check<'_>,
         table: &Span,
-        (trusts, site): (&Trusts, &SiteSays<'_>),
+        (trusts, limits, site): (&Trusts, &Names, &SiteSays<'_>),
     ) -> Option<Located<RouteDraft>> {
         let span = self.path.as_ref().map_or(table, |path| &path.span).clone();
         let prefix = self
@@ -167,12 +175,14 @@ impl RawRoute {
                 .error(&early.span, "this site takes no early data")
                 .help("give it `resumption = { early_data = \"8KiB\" }`, or remove this");
         }
+        let rate_limits = named_limits(check, limits, self.rate_limits);
         Some(Located {
             value: RouteDraft {
                 prefix: prefix?,
                 upstream: upstream?,
                 client_cert,
                 early_data: early_data.is_some(),
+                rate_limits,
             },
             span,
         })

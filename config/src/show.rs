@@ -6,6 +6,7 @@ mod identity;
 mod keys;
 mod page;
 mod policy;
+mod rate_limit;
 mod resumption;
 mod trust;
 mod upstream;
@@ -46,6 +47,8 @@ impl Config {
         self.roles.iter().for_each(|role| page.role(role));
         self.rules.iter().for_each(|rule| page.rule(rule, self));
         // An address written in place has no table of its own.
+        let limits = self.rate_limits.iter();
+        limits.for_each(|limit| page.rate_limit(limit, self));
         let named = self
             .upstreams
             .iter()
@@ -95,6 +98,7 @@ impl Page {
         self.client_cert(&site.client_cert);
         self.key("key_policy", quote(site.key_policy.as_str()));
         self.key("http2", site.http2);
+        self.rate_limits(&site.rate_limits, config);
         self.table("site.tls");
         self.list(
             "versions",
@@ -135,6 +139,7 @@ impl Page {
                 self.client_cert(demand);
             }
             self.key("early_data", route.early_data);
+            self.rate_limits(&route.rate_limits, config);
         }
         for route in &site.tcp {
             self.item("site.tcp");

@@ -8,6 +8,7 @@ use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
 use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
+use crate::rate_limit::named_limits;
 use crate::resumption::{Heir, Inherited, Layer, RawResumption};
 use crate::route::{Carries, EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
 use crate::schema::one_or_many;
@@ -38,6 +39,8 @@ pub struct Site {
     pub http2: bool,
     /// Routes, longest prefix first; empty where the whole site is TCP, and only there.
     pub routes: Vec<Route>,
+    /// Indices into [`crate::Config::rate_limits`]: what every request counts for.
+    pub rate_limits: Vec<usize>,
     /// Where connections go that carry no HTTP.
     pub tcp: Vec<TcpRoute>,
 }
@@ -102,6 +105,9 @@ pub(crate) struct RawSite {
     /// Where all requests go: name of an `[upstream.NAME]`, or an address, `http://HOST:PORT`. Short for one
     /// route with `path = "/"`.
     upstream: Option<Located<String>>,
+    /// Names of the `[rate_limit.NAME]` that every request counts for.
+    #[schemars(schema_with = "one_or_many::<String>")]
+    rate_limits: Option<Vec<Located<String>>>,
     /// Where requests go, by path; the longest matching path wins.
     route: Option<Vec<Located<RawRoute>>>,
     /// Where connections go that carry no HTTP: all of the site, or those that negotiate a protocol (ALPN).
@@ -116,6 +122,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) trusts: &'a Trusts,
     pub(crate) redis: &'a Names,
     pub(crate) upstreams: &'a mut Upstreams,
+    pub(crate) rate_limits: &'a Names,
 }
 
 /// A site, and what others want to know of it even when it has mistakes.
@@ -204,6 +211,7 @@ impl RawSite {
             resumption,
             http2,
             routes,
+            rate_limits: named_limits(check, around.rate_limits, self.rate_limits),
             tcp,
         };
         CheckedSite {
@@ -362,13 +370,8 @@ struct WrittenRoutes<'a> {
     tcp: Option<&'a [TcpRoute]>,
 }
 
-fn routes(
-    check: &mut Check<'_>,
-    table: &Span,
-    written: WrittenRoutes<'_>,
-    site: &SiteSays<'_>,
-    around: &mut Surroundings<'_>,
-) -> Vec<Route> {
+/// Reports a site that leads nowhere, or to what nobody reaches.
+fn leads(check: &mut Check<'_>, table: &Span, written: &WrittenRoutes<'_>) {
     let WrittenRoutes {
         shorthand,
         tables,
@@ -378,7 +381,7 @@ fn routes(
         .iter()
         .any(|key| check.lost_key(table, key));
     let none = shorthand.is_none() && tables.as_ref().is_none_or(Vec::is_empty);
-    let mut all = tcp.into_iter().flatten();
+    let mut all = tcp.iter().copied().flatten();
     let whole = all.find(|route| route.alpn.is_empty());
     if let (Some(whole), false) = (whole, none) {
         check
@@ -393,6 +396,19 @@ fn routes(
             .error(table, "this site leads nowhere: `upstream` is missing")
             .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
     }
+}
+
+fn routes(
+    check: &mut Check<'_>,
+    table: &Span,
+    written: WrittenRoutes<'_>,
+    site: &SiteSays<'_>,
+    around: &mut Surroundings<'_>,
+) -> Vec<Route> {
+    leads(check, table, &written);
+    let WrittenRoutes {
+        shorthand, tables, ..
+    } = written;
     let mut routes: Vec<Located<RouteDraft>> = Vec::new();
     if let Some(upstream) = shorthand {
         let span = upstream.span.clone();
@@ -402,12 +418,13 @@ fn routes(
                 upstream,
                 client_cert: None,
                 early_data: false,
+                rate_limits: Vec::new(),
             },
             span,
         });
     }
     for raw in tables.unwrap_or_default() {
-        let demand = (around.trusts, site);
+        let demand = (around.trusts, around.rate_limits, site);
         let Some(route) = raw.value.check(check, &raw.span, demand) else {
             continue;
         };
@@ -435,6 +452,7 @@ fn routes(
             upstream,
             client_cert: route.value.client_cert,
             early_data: route.value.early_data,
+            rate_limits: route.value.rate_limits,
             span: route.span,
         })
     });

@@ -54,6 +54,12 @@ pub(crate) struct Believed<'a> {
     pub(crate) tokens: &'a Tokens<'a>,
 }
 
+impl<'a> Believed<'a> {
+    pub(crate) fn new(trusts: &'a Trusts, tokens: &'a Tokens<'a>) -> Self {
+        Self { trusts, tokens }
+    }
+}
+
 impl RawUpstreamTls {
     pub(crate) fn check(
         self,

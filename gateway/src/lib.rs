@@ -15,6 +15,7 @@ pub mod proxy_protocol;
 pub mod certificates;
 pub mod fleet;
 pub mod jws;
+pub mod rates;
 pub mod revocation;
 pub mod ticket_keys;
 pub mod tls;

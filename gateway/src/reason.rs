@@ -88,6 +88,9 @@ reasons! {
     RequestMalformed = "REQUEST_MALFORMED", "the request breaks HTTP framing or syntax";
     RequestTooLarge = "REQUEST_TOO_LARGE", "the request head exceeds limits.header_bytes, limits.headers or limits.target";
     RequestTimeout = "REQUEST_TIMEOUT", "the request head or body did not arrive in time";
+    Http2Protocol = "HTTP2_PROTOCOL", "the client broke HTTP/2 framing, flow control or header compression";
+    Http2Flood = "HTTP2_FLOOD", "the client sent HTTP/2 frames that cost work and bring nothing, faster than anybody needs";
+    AnswerUnread = "ANSWER_UNREAD", "a client over HTTP/2 took nothing of an answer for timeouts.write";
     BodyTooLarge = "BODY_TOO_LARGE", "the request body is larger than limits.body";
     MethodNotSupported = "METHOD_NOT_SUPPORTED", "the method is not forwarded (CONNECT)";
     ExpectationNotSupported = "EXPECTATION_NOT_SUPPORTED", "the Expect header asks for something other than 100-continue";
@@ -99,6 +102,8 @@ reasons! {
     DeniedByRule = "DENIED_BY_RULE", "a deny rule matched";
     NoRoute = "NO_ROUTE", "no route of the site matches the path";
     IdentityNotSigned = "IDENTITY_NOT_SIGNED", "the identity for the upstream could not be signed in time";
+    RateLimited = "RATE_LIMITED", "a rate_limit of the site or route is used up";
+    RateLimitUnavailable = "RATE_LIMIT_UNAVAILABLE", "the Redis that counts for a rate_limit is away, and when_away is refuse";
     // Upstream.
     UpstreamTls = "UPSTREAM_TLS", "an endpoint took the connection, but TLS to it failed: it is not believed, or does not believe the gateway";
     UpstreamConnect = "UPSTREAM_CONNECT", "no endpoint of the upstream accepted a connection in time";
@@ -131,7 +136,10 @@ impl Reason {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::UpstreamBusy | Self::IdentityNotSigned => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::UpstreamBusy | Self::IdentityNotSigned | Self::RateLimitUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamTls
             | Self::UpstreamConnect
@@ -175,7 +183,7 @@ mod tests {
                 reason
                     .code()
                     .bytes()
-                    .all(|b| b.is_ascii_uppercase() || b == b'_')
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             );
         }
     }

@@ -25,6 +25,8 @@ pub struct Found<'a> {
     pub demand: usize,
     /// Whether it takes requests that may have been sent again by somebody else (0-RTT).
     pub early_data: bool,
+    /// Indices of the rate limits that it names.
+    pub rate_limits: &'a [usize],
 }
 
 impl Routes {
@@ -44,6 +46,7 @@ impl Routes {
             upstream: entry.route.upstream,
             demand: entry.demand,
             early_data: entry.route.early_data,
+            rate_limits: &entry.route.rate_limits,
         })
     }
 }
@@ -60,6 +63,7 @@ mod tests {
                 upstream,
                 client_cert: None,
                 early_data: false,
+                rate_limits: Vec::new(),
                 span: 0..0,
             };
             (route, 0)

@@ -26,6 +26,7 @@ use crate::admin::{self, Command};
 use crate::certificates::{prepare_state_dir, state_dir};
 use crate::limit::Slots;
 use crate::proxy::Shared;
+use crate::rates;
 use crate::revocation;
 use crate::snapshot::{Snapshot, SnapshotError, Standing};
 use crate::telemetry::inventory::Inventory;
@@ -134,6 +135,7 @@ fn keep_fresh(snapshot: &Snapshot) {
         store.connect();
     }
     snapshot.targets.iter().for_each(upstream::keep);
+    snapshot.rates.iter().for_each(rates::keep);
 }
 
 /// Gives errors of upper rooms the file and line their names were written at.

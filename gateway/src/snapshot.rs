@@ -19,6 +19,7 @@ use crate::certificates::{
 };
 use crate::fleet::Stores;
 use crate::jws::JwsSigner;
+use crate::rates::RateLimit;
 use crate::tls::{Resources, Resuming, SiteTls};
 use crate::trust::Demand;
 use crate::upstream::Target;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub resumption: Resumption,
     /// What the fleet shares.
     pub stores: Stores,
+    /// How often somebody may ask.
+    pub rates: Vec<Arc<RateLimit>>,
     /// Where requests go.
     pub targets: Vec<Arc<Target>>,
     /// What upstreams are told.
@@ -159,6 +162,7 @@ impl Snapshot {
             rules,
             sites,
             resumption,
+            rates: RateLimit::all(config, &stores, old.map_or(&[], |old| &old.rates)),
             stores,
             targets,
             forwarding: config.forwarding.clone(),

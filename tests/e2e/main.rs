@@ -36,6 +36,7 @@ mod ocsp_patience;
 mod passthrough;
 mod path_confusion;
 mod policy_test;
+mod rate_limits;
 mod refusals_client_cert;
 mod refusals_handshake;
 mod refusals_request;
@@ -58,6 +59,9 @@ mod trust_bundles;
 mod clients;
 #[cfg(feature = "exams")]
 mod exams;
+mod framing;
+mod h2_floods;
+mod h2_spec;
 mod hsm_cli;
 mod hsm_faults;
 mod hsm_groups;

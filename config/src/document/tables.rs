@@ -10,6 +10,7 @@ use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
 use crate::listener::{Above, Draft, RawListener, distinct_addresses};
 use crate::passthrough::{CheckedPassthrough, RawPassthrough};
 use crate::policy::RawRule;
+use crate::rate_limit::RawRateLimit;
 use crate::redis::RawRedis;
 use crate::resumption::{Layer, RawResumption};
 use crate::role::RawRole;
@@ -18,7 +19,7 @@ use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::{RawUpstream, Signed};
 use crate::upstream_tls::Believed;
-use crate::{Hsm, Listener, Located, Redis, Role, Rule, Timeouts, Upstream};
+use crate::{Hsm, Listener, Located, RateLimit, Redis, Role, Rule, Timeouts, Upstream};
 
 /// Named tables in the order of the files, which a map does not keep.
 fn in_file_order<T>(
@@ -131,6 +132,19 @@ pub(super) fn upstreams(
             inline: Vec::new(),
         },
     )
+}
+
+pub(super) fn rate_limits(
+    check: &mut Check<'_>,
+    tables: Option<BTreeMap<Located<String>, Located<RawRateLimit>>>,
+    redis: &Names,
+) -> (Names, Vec<Option<RateLimit>>) {
+    let (names, tables) = in_file_order(tables);
+    let mut limits = Vec::new();
+    for (name, raw) in names.iter().zip(tables) {
+        limits.push(raw.value.check(check, (name, &raw.span), redis));
+    }
+    (Names::new(check, "rate limit", names), limits)
 }
 
 pub(super) fn listeners(

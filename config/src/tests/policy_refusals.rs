@@ -435,3 +435,34 @@ fn address_blocks_admin_and_log_are_checked() {
         "25:8 `no` is no address with port",
     );
 }
+
+#[test]
+fn rate_limits_are_counts_in_time() {
+    let at_the_end = |table: &str, error: &str| {
+        refused(
+            "[upstream.orders]",
+            &format!("{table}\n[upstream.orders]"),
+            error,
+        );
+    };
+    at_the_end("[rate_limit.a]\nper = \"all\"", "22:1 `rate` is missing");
+    for rate in ["100", "0/s", "x/s", "+1/s", "1/w", "1.5/s", "/s"] {
+        let error = format!("23:8 `{rate}` is no rate");
+        at_the_end(&format!("[rate_limit.a]\nrate = \"{rate}\""), &error);
+    }
+    let error = "23:8 a rate is at most 1000000 a second";
+    at_the_end("[rate_limit.a]\nrate = \"1000001/s\"", error);
+    let error = "24:13 `when_away` does nothing without `redis`";
+    at_the_end(
+        "[rate_limit.a]\nrate = \"1/s\"\nwhen_away = \"allow\"",
+        error,
+    );
+    let error = "24:9 must be between 1 and 1000000";
+    at_the_end("[rate_limit.a]\nrate = \"1/s\"\nburst = 0", error);
+    let with = "upstream = \"orders\"\nrate_limits = \"nobody\"";
+    refused(
+        "upstream = \"orders\"",
+        with,
+        "16:15 no rate limit is called `nobody`",
+    );
+}

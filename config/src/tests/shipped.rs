@@ -185,7 +185,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 33] = [
+const TABLES: [(&str, &str); 34] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -248,6 +248,10 @@ const TABLES: [(&str, &str); 33] = [
     (
         "`[upstream.NAME.health]`",
         "/properties/upstream/additionalProperties/properties/health",
+    ),
+    (
+        "`[rate_limit.NAME]`",
+        "/properties/rate_limit/additionalProperties",
     ),
     ("`[forwarding]`", "/properties/forwarding"),
     (

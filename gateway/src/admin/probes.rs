@@ -18,9 +18,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::text::{gauge, label};
+use super::text::{counter, gauge, label};
 use super::{hsm, tickets, trust, upstreams};
 use crate::proxy::Shared;
+use crate::rates::RateLimit;
 use crate::tls::acceleration::Acceleration;
 use crate::upstream::Target;
 
@@ -184,6 +185,7 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
             )?;
         }
     }
+    encode_rates(out, &snapshot.rates)?;
     encode_shown_certificates(out, &snapshot.targets)?;
     gauge(
         out,
@@ -237,6 +239,48 @@ fn encode_shown_certificates(out: &mut String, targets: &[Arc<Target>]) -> std::
                 certificate.not_after
             )?;
         }
+    }
+    Ok(())
+}
+
+fn encode_rates(out: &mut String, rates: &[Arc<RateLimit>]) -> std::fmt::Result {
+    let name = "portcullis_rate_limited";
+    counter(out, name, "Requests refused by a rate limit")?;
+    for limit in rates {
+        writeln!(
+            out,
+            "{name}_total{{limit={}}} {}",
+            label(limit.name()),
+            limit.refused()
+        )?;
+    }
+    let name = "portcullis_rate_limit_fallbacks";
+    counter(
+        out,
+        name,
+        "Requests for which the Redis of a rate limit did not answer",
+    )?;
+    for limit in rates {
+        writeln!(
+            out,
+            "{name}_total{{limit={}}} {}",
+            label(limit.name()),
+            limit.fallbacks()
+        )?;
+    }
+    let name = "portcullis_rate_limit_keys";
+    gauge(
+        out,
+        name,
+        "Callers with a count of their own in this process",
+    )?;
+    for limit in rates {
+        writeln!(
+            out,
+            "{name}{{limit={}}} {}",
+            label(limit.name()),
+            limit.keys()
+        )?;
     }
     Ok(())
 }

@@ -21,7 +21,9 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok((config, _)) => config.log.level,
         Err(errors) => return complain(errors.render(super::colored()), Exit::Config),
     };
-    let filter = EnvFilter::try_new(&level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // h2 warns of single frames of a client: a flood of them would be one of lines.
+    let filter = EnvFilter::try_new(format!("h2=error,{level}"))
+        .unwrap_or_else(|_| EnvFilter::new("h2=error,info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -127,6 +127,12 @@ advices! {
         "raise timeouts.header or timeouts.body if such clients are legitimate";
     TooEarly: "a client that sends more than safe requests to opted-in routes before its handshake is complete",
         "nothing: clients send the request again; `early_data = true` on the route lets safe methods through";
+    Http2Protocol: "a broken HTTP/2 library at the client, or a probe",
+        "read the detail in the refusal log; update the client's HTTP/2 library";
+    Http2Flood: "an attack (rapid reset, floods of PING, SETTINGS or empty frames), or a client that cancels nearly all it asks",
+        "refuse the source or the client (deny list, firewall); a client that cancels much should ask less";
+    AnswerUnread: "a client that asks and does not read, or a path that has died",
+        "raise timeouts.write if so slow a client is legitimate; else nothing, the connection is cut";
     BodyTooLarge: "an upload beyond limits.body",
         "raise limits.body, or upload in parts";
     MethodNotSupported: "a client that takes the gateway for a forward proxy",
@@ -147,6 +153,10 @@ advices! {
         "add a route, or path = \"/\" for everything else";
     IdentityNotSigned: "the token with the key of [forwarding.jwt] is down or slow",
         "`portcullis hsm status` tells the cause; spread keys over tokens or use a group";
+    RateLimited: "a caller, or all of them, ask more often than rate allows; the detail names the limit",
+        "have the caller slow down as Retry-After says, or raise rate or burst of the limit";
+    RateLimitUnavailable: "the Redis of the limit does not answer in time",
+        "look into Redis (portcullis_redis_up), or choose when_away = \"local\"";
     UpstreamTls: "the detail names the check that failed, or the alert that the service sent",
         "renew the service's certificate, correct trust, server_name or spiffe_ids of its tls, or give it a certificate the service believes";
     UpstreamConnect: "the service is down, its address is wrong, or a firewall is between",

@@ -25,6 +25,15 @@ const MARK: &[u8] = b"";
 const COMPARE_AND_SET: &str = "local now = redis.call('GET', KEYS[1]) \
      if now == (ARGV[2] or false) then redis.call('SET', KEYS[1], ARGV[1]) return 1 end return 0";
 
+/// Counts one caller (GCRA): microseconds to wait, 0 where it may go on. Two arguments: microseconds between two, and how
+/// many at once. What is kept is when the caller is even with its rate. `TIME` is the server's.
+const COUNT: &str = "local t = redis.call('TIME') local now = t[1] * 1000000 + t[2] \
+     local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]) \
+     local even = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + interval \
+     local wait = even - now - interval * burst \
+     if wait > 0 then return math.ceil(wait) end \
+     redis.call('SET', KEYS[1], string.format('%.3f', even), 'PX', math.ceil((even - now) / 1000) + 1) return 0";
+
 /// A store that may be away.
 pub struct Store {
     settings: Arc<Settings>,
@@ -166,6 +175,29 @@ impl Store {
         Ok(answer == Value::Int(1))
     }
 
+    /// Counts one of those that may come `interval` apart, `burst` at once (GCRA). `None` where it may; else how long
+    /// it should wait. Redis' own clock counts, so gateways need not agree on the time.
+    ///
+    /// # Errors
+    /// There was no answer; it may have been counted.
+    pub async fn count(
+        &self,
+        key: &str,
+        interval: Duration,
+        burst: u32,
+    ) -> Result<Option<Duration>, FleetError> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(COUNT).arg(1).arg(self.key(key));
+        command.arg(microseconds(interval)).arg(burst);
+        match self.ask(&command).await? {
+            Value::Int(0) => Ok(None),
+            Value::Int(wait) => Ok(Some(Duration::from_micros(
+                u64::try_from(wait).unwrap_or_default(),
+            ))),
+            _ => Err(FleetError::Redis("an answer of the wrong kind".to_owned())),
+        }
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}:{key}", self.settings.prefix)
     }
@@ -234,6 +266,11 @@ fn bytes(answer: Value) -> Result<Option<Vec<u8>>, FleetError> {
         Value::BulkString(bytes) => Ok(Some(bytes)),
         _ => Err(FleetError::Redis("an answer of the wrong kind".to_owned())),
     }
+}
+
+/// With a fraction: a million a second are one apart.
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 /// At least one: Redis takes no zero.

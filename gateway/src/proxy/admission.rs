@@ -5,8 +5,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
+use http::{Method, Version};
 use http_body::Body;
 use rustls_pki_types::UnixTime;
 
@@ -32,6 +33,8 @@ pub(super) struct Admitted<'a> {
     pub(super) rewritten: Option<String>,
     /// It came as early data: the upstream is told.
     pub(super) early: bool,
+    /// Indices of the rate limits it counts for: those of the site, and of the route.
+    pub(super) rates: [&'a [usize]; 2],
 }
 
 /// Every check a request passes before anything is sent anywhere.
@@ -51,18 +54,15 @@ pub(super) fn admit<'a>(
     if parts.headers.len() > view.snapshot.limits.headers {
         return Err(refused(Reason::RequestTooLarge));
     }
-    if let Some(limit) = view.snapshot.limits.body
-        && body.size_hint().lower() > limit
-    {
+    let body_limit = view.snapshot.limits.body;
+    if body_limit.is_some_and(|limit| body.size_hint().lower() > limit) {
         return Err(refused(Reason::BodyTooLarge));
     }
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    if target.len() > view.snapshot.limits.target {
+    let target = parts.uri.path_and_query();
+    if target.map_or(0, |it| it.as_str().len()) > view.snapshot.limits.target {
         return Err(refused(Reason::RequestTooLarge));
     }
+    let host = host.filter(|_| !is_malformed(parts, body));
     let host = host.ok_or(refused(Reason::RequestMalformed))?;
     // The host must belong to the site whose handshake this was, seen through the same listener.
     let names = view
@@ -104,15 +104,31 @@ pub(super) fn admit<'a>(
     };
     let permit = view.snapshot.rules.policy.decide(&caller.roles, &facts)?;
     // Only who may ask learns that there is nothing.
-    let upstream = found.ok_or(refused(Reason::NoRoute))?.upstream;
+    let found = found.ok_or(refused(Reason::NoRoute))?;
     let rewritten = path.is_rewritten().then(|| path.as_str().to_owned());
     Ok(Admitted {
         caller,
         permit,
-        target: Arc::clone(&view.snapshot.targets[upstream]),
+        target: Arc::clone(&view.snapshot.targets[found.upstream]),
         rewritten,
         early,
+        rates: [&site.settings.rate_limits, found.rate_limits],
     })
+}
+
+/// What the codec of HTTP/1 refuses and h2 lets pass, or notices too late (RFC 9113, sections 8.1.1, 8.2.1 and 8.3.1): white
+/// space around a value, an asterisk without OPTIONS, a length and no body.
+fn is_malformed(parts: &Parts, body: &RequestBody) -> bool {
+    if parts.version != Version::HTTP_2 {
+        return false;
+    }
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = parts.headers.values().map(|value| value.as_bytes());
+    let missing = |length: &HeaderValue| length != "0";
+    values.any(|value| blank(value.first()) || blank(value.last()))
+        || matches!(body, RequestBody::Empty)
+            && parts.headers.get(CONTENT_LENGTH).is_some_and(missing)
+        || parts.uri.path() == "*" && parts.method != Method::OPTIONS
 }
 
 /// Whether it does no harm if somebody else sends a request again (RFC 8470, section 4).

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::COOKIE;
+use http::header::{COOKIE, RETRY_AFTER};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
@@ -22,6 +22,7 @@ use super::upgrade::{Asked, pass_on};
 use super::worker::Worker;
 use crate::identity::ClientIdentity;
 use crate::policy::Permit;
+use crate::rates::{RateLimit, Stopped as Stop};
 use crate::reason::Reason;
 use crate::telemetry::RequestRecord;
 use crate::upstream::{RequestBody, Target};
@@ -84,9 +85,18 @@ async fn forward(
         target,
         rewritten,
         early,
+        rates,
     } = admitted;
     let worker = recorder.worker();
     note(&worker, recorder.record(), (caller, &permit, &target));
+    if rates.iter().any(|rates| !rates.is_empty()) {
+        // Boxed: few sites have limits, and a request must not carry the room for the wait.
+        let stopped = Box::pin(count(view, client, (caller, rates))).await;
+        if let Err((limit, stopped)) = stopped {
+            recorder.record().request_id = worker.ids.request_id();
+            return too_fast(recorder, &limit, stopped);
+        }
+    }
     let path = rewritten.as_deref().unwrap_or(parts.uri.path());
     recorder.rest_on(client.rest_on(view, path, caller));
     let told = match caller.headers.tell(client, (view, caller), &target).await {
@@ -138,6 +148,36 @@ async fn forward(
         }
         Err(error) => recorder.refuse(error.reason(), Some(&error.to_string())),
     }
+}
+
+/// Counts a request for each limit that its site and its route name.
+async fn count(
+    view: &View,
+    client: &Client,
+    (caller, rates): (&Caller, [&[usize]; 2]),
+) -> Result<(), (Arc<RateLimit>, Stop)> {
+    let source = client.facts.client.ip();
+    for at in rates.concat() {
+        let limit = &view.snapshot.rates[at];
+        let counted = limit.count(source, &caller.identity).await;
+        counted.map_err(|stopped| (Arc::clone(limit), stopped))?;
+    }
+    Ok(())
+}
+
+/// Answers a request that exceeds a limit: when to come again is all it says.
+fn too_fast(recorder: Recorder, limit: &RateLimit, stopped: Stop) -> Response<AnswerBody> {
+    let (reason, wait) = match stopped {
+        Stop::TooFast(wait) => (Reason::RateLimited, wait),
+        Stop::Unknown => (Reason::RateLimitUnavailable, Duration::from_secs(1)),
+    };
+    let mut response = recorder.refuse(reason, Some(limit.name()));
+    // Whole seconds (RFC 9110, section 10.2.3), and not so few that the answer is the same again.
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    if let Ok(seconds) = HeaderValue::try_from(seconds.to_string()) {
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    response
 }
 
 /// Tells the record what was decided.

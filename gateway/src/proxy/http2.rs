@@ -1,6 +1,8 @@
 //! HTTP/2 with a client, on hyper: every stream becomes an exchange.
 
 mod gather;
+mod guard;
+mod trailers;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -19,14 +21,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use self::gather::gather;
+use self::gather::{Gatherer, gather};
+use self::guard::Wrong;
 use super::client::{Client, STALL_LOOKS};
 use super::exchange::answer;
 use super::headers::clean_trailers;
 use super::identity_headers::token_header;
 use super::worker::Worker;
 use crate::patience::{Patience, Wait};
+use crate::reason::Reason;
 use crate::snapshot::Snapshot;
+use crate::telemetry::RefusalRecord;
 use crate::upstream::{ClientBodyError, LocalExecutor, RequestBody};
 
 /// Flow-control windows: what one client can make the gateway hold of its uploads.
@@ -37,6 +42,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// A peer that does not answer a PING is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that the gateway may have had to reset for what the client did: h2 ends the connection behind them.
+const MAX_FAULTS: usize = 256;
+/// How long a client may take to read why it has to go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves one connection until either side ends it.
 pub async fn serve<S>(stream: S, client: Rc<Client>, worker: Rc<Worker>)
@@ -67,7 +76,7 @@ where
     let mut look = pin!(tokio::time::sleep(write_limit / STALL_LOOKS));
     let ended = poll_fn(|cx| {
         if overdue.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err("the certificate of the client is not good any more"));
+            return Poll::Ready(Err(Cut::Revoked));
         }
         if goodbye.is_none()
             && (drained.as_mut().poll(cx).is_ready() || dismissed.as_mut().poll(cx).is_ready())
@@ -87,7 +96,7 @@ where
                 look.as_mut()
                     .reset(Instant::now() + write_limit / STALL_LOOKS);
                 if client.stalls(write_limit) {
-                    return Poll::Ready(Err("a stream was not read for timeouts.write"));
+                    return Poll::Ready(Err(Cut::Unread));
                 }
             }
         }
@@ -101,18 +110,62 @@ where
             if busy {
                 goodbye.progress();
             }
-            return goodbye
-                .poll_expired(cx)
-                .map(|()| Err("the client did not take leave in time"));
+            return goodbye.poll_expired(cx).map(|()| Err(Cut::Lingering));
         }
         Poll::Pending
     })
     .await;
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "http/2 connection ended"),
-        Err(reason) => tracing::debug!(reason, "http/2 connection cut"),
+        Ok(Err(error)) => Box::pin(broken(&error, &gatherer, &client, &worker)).await,
+        Err(Cut::Unread) => refuse(Reason::AnswerUnread, None, &client, &worker),
+        Err(cut) => tracing::debug!(?cut, "http/2 connection cut"),
     }
+}
+
+/// Why a connection is cut by the gateway.
+#[derive(Debug)]
+enum Cut {
+    /// The certificate of the client is not good any more; that has been told.
+    Revoked,
+    /// A stream was not read for `timeouts.write`.
+    Unread,
+    /// The client did not take leave in time.
+    Lingering,
+}
+
+/// A connection that ended with an error: what the client did is told, what the network did is not.
+async fn broken<S>(error: &hyper::Error, gatherer: &Gatherer<S>, client: &Client, worker: &Worker)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Some(wrong) = gatherer.wrong() {
+        let reason = match wrong {
+            Wrong::Flood => Reason::Http2Flood,
+            Wrong::NoSettings | Wrong::PseudoTrailer => Reason::Http2Protocol,
+        };
+        refuse(reason, Some(wrong.detail()), client, worker);
+        // Who does not read it is gone the sooner.
+        let _ = tokio::time::timeout(FAREWELL, gatherer.go_away(wrong.code())).await;
+        return;
+    }
+    let source = std::error::Error::source(error);
+    let found = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    let Some(found) = found.filter(|error| error.is_go_away() && error.is_library()) else {
+        return tracing::debug!(%error, "http/2 connection ended");
+    };
+    let reason = match found.reason() {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Reason::Http2Flood,
+        _ => Reason::Http2Protocol,
+    };
+    refuse(reason, Some(&found.to_string()), client, worker);
+}
+
+fn refuse(reason: Reason, detail: Option<&str>, client: &Client, worker: &Worker) {
+    worker.refuse(&RefusalRecord {
+        detail,
+        ..RefusalRecord::of_client(reason, &client.facts)
+    });
 }
 
 /// hyper, within the gateway's bounds.
@@ -125,6 +178,7 @@ fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .max_local_error_reset_streams(MAX_FAULTS)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

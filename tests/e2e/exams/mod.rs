@@ -5,6 +5,7 @@
 
 mod bodies;
 mod connections;
+mod floods;
 mod full_queue;
 mod large_list;
 mod scale;

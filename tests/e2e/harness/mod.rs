@@ -9,6 +9,7 @@ mod connection;
 mod desk;
 mod download;
 pub(crate) mod early;
+pub(crate) mod frames;
 mod gateway;
 mod h3;
 pub(crate) mod haproxy;
@@ -60,6 +61,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Tells a figure beside the outcome of a test.
+#[expect(clippy::print_stderr, reason = "a figure is told")]
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}
 
 /// The outcome of `future`, or the end of the test.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -1,4 +1,4 @@
-//! Small writes of many streams, gathered into few records.
+//! Small writes of many streams, gathered into few records; and the guard over what the client sends.
 //!
 //! hyper flushes after each answer; with many streams on a connection that is a record, a system call and a packet for
 //! each. Here frames wait for one round of the worker while other requests of the connection are in progress, and a
@@ -8,6 +8,7 @@
 //! does not read stops the writer as ever.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::guard::{Guard, Wrong};
 use crate::turns::Turns;
 
 /// Bytes that may wait: one TLS record.
@@ -30,6 +32,8 @@ const SLICES: usize = 8;
 const HOLD: Duration = Duration::from_millis(1);
 /// A round that was shorter had little to do: nobody is coming.
 const BUSY: Duration = Duration::from_micros(50);
+/// Frame type of GOAWAY (RFC 9113, section 6.8).
+const GOAWAY: u8 = 7;
 
 /// A stream for hyper.
 pub(super) struct Gather<S>(Rc<RefCell<Gathered<S>>>);
@@ -43,6 +47,10 @@ struct Gathered<S> {
     wait: Option<Wait>,
     /// The stream may hold what it took.
     unflushed: bool,
+    /// The last write of hyper was taken in part: a frame is half way out.
+    halved: bool,
+    guard: Guard,
+    wrong: Option<Wrong>,
 }
 
 /// Since when what is there waits, and the round it waits for.
@@ -60,6 +68,9 @@ pub(super) fn gather<S>(stream: S) -> (Gather<S>, Gatherer<S>) {
         out: BytesMut::new(),
         wait: None,
         unflushed: false,
+        halved: false,
+        guard: Guard::new(),
+        wrong: None,
     }));
     (Gather(Rc::clone(&gathered)), Gatherer(gathered))
 }
@@ -80,6 +91,30 @@ impl<S: AsyncWrite + Unpin> Gatherer<S> {
         gathered.wait = None;
         // An error comes up again with the next read or write, which are hyper's to judge.
         let _ = gathered.poll_send(cx);
+    }
+
+    /// What the guard did not let pass. hyper has seen a broken stream instead.
+    pub(super) fn wrong(&self) -> Option<Wrong> {
+        self.0.borrow().wrong
+    }
+
+    /// Says goodbye with an error code, unless a frame is half way out, and ends the stream.
+    pub(super) async fn go_away(&self, code: u32) -> io::Result<()> {
+        let frame = {
+            let gathered = self.0.borrow();
+            let highest = gathered.guard.highest();
+            let head = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
+            [&head[..], &highest.to_be_bytes(), &code.to_be_bytes()].concat()
+        };
+        poll_fn(|cx| {
+            let mut gathered = self.0.borrow_mut();
+            if !std::mem::replace(&mut gathered.halved, true) {
+                gathered.out.extend_from_slice(&frame);
+            }
+            ready!(gathered.poll_send(cx))?;
+            Pin::new(&mut gathered.stream).poll_shutdown(cx)
+        })
+        .await
     }
 }
 
@@ -169,7 +204,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buf)
+        let mut gathered = self.0.borrow_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut gathered.stream).poll_read(cx, buf))?;
+        if let Err(wrong) = gathered.guard.look(&buf.filled()[before..]) {
+            gathered.wrong = Some(wrong);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -190,8 +232,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
         let mut gathered = self.0.borrow_mut();
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if total >= LARGE || gathered.out.len() + total > ROOM {
-            return gathered.poll_through(bufs, cx);
+            let written = ready!(gathered.poll_through(bufs, cx))?;
+            gathered.guard.sent(written);
+            gathered.halved = written < total;
+            return Poll::Ready(Ok(written));
         }
+        gathered.guard.sent(total);
+        gathered.halved = false;
         for buf in bufs {
             gathered.out.extend_from_slice(buf);
         }
@@ -215,8 +262,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

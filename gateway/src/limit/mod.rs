@@ -1,7 +1,11 @@
-//! How many may be inside at once, over all workers of the process.
+//! How many may be inside at once, and how often somebody may come, over all workers of the process.
+
+mod rate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use rate::{Key, Pace};
 
 /// A process-wide bound on something that is open for a while, such as connections.
 #[derive(Debug, Clone)]
