@@ -12,6 +12,7 @@ use crate::admin::{RawAdmin, RawLog};
 use crate::certificate::RawKeys;
 use crate::check::Check;
 use crate::deny::RawDeny;
+use crate::egress::RawEgress;
 use crate::forwarding::RawForwarding;
 use crate::hsm::RawHsm;
 use crate::hsm_group::RawHsmGroup;
@@ -33,8 +34,8 @@ use crate::value::Number;
 use crate::{Config, Located, Places};
 
 use self::tables::{
-    binds, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy, rate_limits,
-    redis, resumption, sites, trusts, upstreams,
+    binds, egresses, finished, hsm_groups, hsms, identities, listeners, passthroughs, policy,
+    rate_limits, redis, resumption, sites, trusts, upstreams,
 };
 
 /// More data workers than any machine has cores.
@@ -79,6 +80,8 @@ pub(crate) struct RawConfig {
     site: Option<Vec<Located<RawSite>>>,
     /// Server names whose connections are handed on as they come, undecrypted.
     passthrough: Option<Vec<Located<RawPassthrough>>>,
+    /// Ways out for programs of this machine, in plain text up to the gateway.
+    egress: Option<Vec<Located<RawEgress>>>,
     /// Named groups of client identities.
     role: Option<Vec<Located<RawRole>>>,
     /// Who may do what. Nothing is allowed without a rule; a deny wins over every allow.
@@ -125,7 +128,8 @@ impl RawConfig {
             redis: &redis_names,
             resumption: &resumption(check, self.resumption, &redis_names),
         };
-        let (listener_names, drafts) = listeners(check, self.listener, &above);
+        let lone = self.egress.as_ref().is_none_or(Vec::is_empty);
+        let (listener_names, drafts) = listeners(check, self.listener, (&above, lone));
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
         binds(check, &drafts, admin_bind);
         let mut around = Surroundings {
@@ -137,11 +141,14 @@ impl RawConfig {
             upstreams: &mut upstreams,
             rate_limits: &limit_names,
         };
-        let (site_names, sites) = sites(check, self.site, &mut around);
+        let (site_names, mut sites) = sites(check, self.site, &mut around);
         let passthroughs = passthroughs(check, self.passthrough, &mut around);
+        let named_so = (&listener_names, &site_names);
+        let egress = egresses(check, (self.egress, named_so), &mut sites, &mut around);
         let tickets = self.tickets.unwrap_or_default();
         let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
-        let listeners = finished(check, drafts, (&site_names, &sites), &passthroughs);
+        let mut listeners = finished(check, drafts, (&site_names, &sites), &passthroughs);
+        listeners.extend(egress);
         let (role_names, roles, rules) =
             policy(check, self.role, self.rule, (&sites, &passthroughs));
         let forwarding = self.forwarding.unwrap_or_default();

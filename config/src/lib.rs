@@ -39,6 +39,7 @@ mod upstream_tls;
 // From text to that: files, syntax, shape, meaning.
 mod check;
 mod document;
+mod egress;
 mod env;
 mod error;
 
@@ -60,6 +61,7 @@ pub use certificate::{Certificate, ChainSource, KeyPolicy, KeySource, Keys};
 pub use client_cert::{ClientCert, ClientCertMode};
 pub use condition::{HeaderCondition, ValuePattern};
 pub use deny::{Deny, parse_serial};
+pub use egress::Speech;
 pub use error::{ConfigError, ConfigErrors};
 pub use forwarding::{Forwarding, IdentityJwt, IpNet, Xfcc, XfccDetail, XfccMode};
 pub use hsm::{

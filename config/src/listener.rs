@@ -13,7 +13,7 @@ use crate::resumption::{Layer, RawResumption};
 use crate::site::CheckedSite;
 use crate::trust::Trusts;
 use crate::value::{Number, quoted};
-use crate::{ClientCert, HostPattern, Located, ProxyProtocol};
+use crate::{ClientCert, HostPattern, Located, ProxyProtocol, Speech};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,13 @@ pub enum ListenerKind {
     Redirect {
         /// Port of the https URL (`redirect_port`, default 443).
         port: u16,
+    },
+    /// `[[egress]]`: plain text from programs of this machine.
+    Egress {
+        /// Index into [`crate::Config::sites`] of the site that only this listener serves.
+        site: usize,
+        /// What is spoken here.
+        speech: Speech,
     },
 }
 

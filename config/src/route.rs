@@ -80,6 +80,8 @@ pub(crate) enum Carries {
     Requests,
     /// Bytes.
     Connections,
+    /// What the upstream speaks.
+    Either,
 }
 
 impl Upstreams {
@@ -112,6 +114,14 @@ impl Upstreams {
             _ => {}
         }
         Some(index)
+    }
+
+    /// What an upstream speaks that [`Self::index`] found; `None` where that could not be read.
+    pub(crate) fn protocol_of(&self, index: usize) -> Option<UpstreamProtocol> {
+        match index.checked_sub(self.protocols.len()) {
+            None => self.protocols.get(index).copied().flatten(),
+            Some(inline) => self.inline.get(inline).map(|upstream| upstream.protocol),
+        }
     }
 
     fn inline(

@@ -2,6 +2,7 @@
 //!
 //! It loads back to the same configuration, and it holds no secret, because the configuration holds none.
 
+mod egress;
 mod identity;
 mod keys;
 mod page;
@@ -35,12 +36,16 @@ impl Config {
         page.deny(&self.deny);
         self.redis.iter().for_each(|redis| page.redis(redis));
         page.tickets(&self.tickets, self);
-        self.listeners
-            .iter()
-            .for_each(|listener| page.listener(listener, self));
+        let egress = |listener: &&Listener| matches!(listener.kind, ListenerKind::Egress { .. });
+        let listeners = self.listeners.iter().filter(|listener| !egress(listener));
+        listeners.for_each(|listener| page.listener(listener, self));
         for (index, site) in self.sites.iter().enumerate() {
-            page.site(index, site, self);
+            if !site.certificates.is_empty() {
+                page.site(index, site, self);
+            }
         }
+        let ways_out = self.listeners.iter().filter(egress);
+        ways_out.for_each(|listener| page.egress(listener, self));
         for (index, passthrough) in self.passthroughs.iter().enumerate() {
             page.passthrough(index, passthrough, self);
         }
@@ -82,6 +87,7 @@ impl Page {
                 self.key("protocol", quote("redirect"));
                 self.key("redirect_port", port);
             }
+            ListenerKind::Egress { .. } => {} // Has a table of its own.
         }
         if let Some(proxies) = &listener.proxy_protocol {
             let from = proxies.from.iter();
@@ -169,7 +175,7 @@ impl Page {
                 passthroughs,
                 ..
             } => has(sites, passthroughs),
-            ListenerKind::Redirect { .. } => false,
+            ListenerKind::Redirect { .. } | ListenerKind::Egress { .. } => false,
         });
         self.list("listeners", on.map(|listener| quote(&listener.name)));
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::{ClientCertMode, ListenerKind};
+use portcullis_config::{ClientCertMode, ListenerKind, Speech};
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
@@ -12,9 +12,11 @@ use tokio::time::Instant;
 
 use self::announced::{Announced, client_of};
 use self::from::{From, Own};
+use crate::identity::ClientIdentity;
 use crate::limit::Slot;
 use crate::proxy::{
-    Client, Worker, serve_http1, serve_http2, serve_passthrough, serve_redirect, serve_tcp,
+    Client, Worker, serve_http1, serve_http2, serve_local_tcp, serve_passthrough, serve_redirect,
+    serve_tcp,
 };
 use crate::reason::Reason;
 use crate::snapshot::{SiteRules, Snapshot, normalize_host};
@@ -38,6 +40,13 @@ pub async fn run(
     };
     let (stream, client, speaks) = match begun {
         Begun::Shaken(stream, client, speaks) => (stream, client, speaks),
+        Begun::Local(tcp, client, speech) => {
+            return match speech {
+                Speech::Http1 => serve_http1(tcp, client, worker).await,
+                Speech::Http2 => Box::pin(serve_http2(tcp, client, worker)).await,
+                Speech::Tcp => Box::pin(serve_local_tcp(tcp, client, worker)).await,
+            };
+        }
         Begun::HandedOn(handed_on) => {
             let (handed_on, facts) = *handed_on;
             return Box::pin(serve_passthrough(handed_on, facts, worker)).await;
@@ -55,6 +64,8 @@ pub async fn run(
 enum Begun {
     /// A handshake, which is complete.
     Shaken(tls::TlsStream, Rc<Client>, Speaks),
+    /// Nothing: a program of this machine speaks in plain text.
+    Local(TcpStream, Rc<Client>, Speech),
     /// A ClientHello for a name that is passed through.
     HandedOn(Box<(tls::HandedOn, ConnectionFacts)>),
 }
@@ -115,6 +126,12 @@ async fn begin(
         let worker = Rc::clone(worker);
         Box::pin(serve_redirect(tcp, from.client, (listener, port), worker)).await;
         return None;
+    }
+    if let ListenerKind::Egress { site, speech } = settings.kind {
+        let site = Arc::clone(&snapshot.rules.sites[site].name);
+        let facts = ConnectionFacts::unterminated(peer, (listener, site), ClientIdentity::Local);
+        let client = Rc::new(Client::new(facts, Shown::default(), None));
+        return Some(Begun::Local(tcp, client, speech));
     }
     handshake((tcp, start), from, listener, worker, snapshot).await
 }

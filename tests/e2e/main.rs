@@ -50,6 +50,7 @@ mod revocation_reaches;
 mod roles_of_subjects;
 mod rollout;
 mod server_names;
+mod sidecar;
 mod standing_requests;
 mod ticket_keys;
 mod ticket_keys_hsm;

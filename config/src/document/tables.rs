@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::check::{Check, Names};
+use crate::egress::RawEgress;
 use crate::hsm::RawHsm;
 use crate::hsm_group::{CheckedGroup, RawHsmGroup, distinct_groups};
 use crate::listener::{Above, Draft, RawListener, distinct_addresses};
@@ -19,6 +20,7 @@ use crate::site::{CheckedSite, RawSite, Surroundings};
 use crate::trust::{RawTrust, Trusts};
 use crate::upstream::{RawUpstream, Signed};
 use crate::upstream_tls::Believed;
+use crate::value::quoted;
 use crate::{Hsm, Listener, Located, RateLimit, Redis, Role, Rule, Timeouts, Upstream};
 
 /// Named tables in the order of the files, which a map does not keep.
@@ -150,10 +152,10 @@ pub(super) fn rate_limits(
 pub(super) fn listeners(
     check: &mut Check<'_>,
     tables: Option<Vec<Located<RawListener>>>,
-    above: &Above<'_>,
+    (above, needed): (&Above<'_>, bool),
 ) -> (Names, Vec<Draft>) {
     let tables = tables.unwrap_or_default();
-    if tables.is_empty() && !check.lost_tables() {
+    if tables.is_empty() && needed && !check.lost_tables() {
         check
             .error(&(0..0), "there is no listener")
             .help("add `[[listener]]` with `bind = \"0.0.0.0:8443\"`");
@@ -178,6 +180,38 @@ pub(super) fn identities(check: &mut Check<'_>, upstreams: &[Upstream], signed: 
     for upstream in upstreams {
         upstream.check_identity(check, signed);
     }
+}
+
+/// The listeners of `[[egress]]`; their sites go behind the others.
+pub(super) fn egresses(
+    check: &mut Check<'_>,
+    (tables, (listeners, named)): (Option<Vec<Located<RawEgress>>>, (&Names, &Names)),
+    sites: &mut Vec<CheckedSite>,
+    around: &mut Surroundings<'_>,
+) -> Vec<Listener> {
+    let tables = tables.unwrap_or_default();
+    // Distinct among themselves; and nobody else's, for records name listener and site.
+    let own = Names::new(check, "egress", names_of(&tables, RawEgress::name));
+    for name in own.iter() {
+        let mut others = listeners.iter().chain(named.iter());
+        if let Some(other) = others.find(|other| other.value == name.value) {
+            let message = format!(
+                "{} is the name of a listener or site already",
+                quoted(&name.value)
+            );
+            check
+                .error(&name.span, message)
+                .related(&other.span, "here");
+        }
+    }
+    let mut made = Vec::new();
+    for raw in tables {
+        if let Some((listener, site)) = raw.value.check(check, &raw.span, sites.len(), around) {
+            made.push(listener);
+            sites.push(site);
+        }
+    }
+    made
 }
 
 /// The listeners with the sites that are on them.

@@ -185,7 +185,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 34] = [
+const TABLES: [(&str, &str); 35] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -231,6 +231,7 @@ const TABLES: [(&str, &str); 34] = [
         "/properties/site/items/properties/tcp/items",
     ),
     ("`[[passthrough]]`", "/properties/passthrough/items"),
+    ("`[[egress]]`", "/properties/egress/items"),
     ("`[[role]]`", "/properties/role/items"),
     ("`[[rule]]`", "/properties/rule/items"),
     (

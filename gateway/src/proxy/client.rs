@@ -248,6 +248,11 @@ impl View {
                 not_after,
                 proof,
             } = rules.demands[demand].met_by(&client.shown, UnixTime::now())?;
+            // Nobody asked a program of this machine who it is.
+            let identity = match client.facts.identity {
+                ClientIdentity::Local => ClientIdentity::Local,
+                _ => identity,
+            };
             Ok(Caller {
                 roles: self.snapshot.rules.policy.roles_of(&identity),
                 identity,

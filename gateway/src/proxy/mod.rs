@@ -28,5 +28,5 @@ pub use http2::serve as serve_http2;
 pub use http3::serve as serve_http3;
 pub use redirect::serve as serve_redirect;
 pub use register::Left;
-pub use tcp::{serve as serve_tcp, serve_passthrough};
+pub use tcp::{serve as serve_tcp, serve_local as serve_local_tcp, serve_passthrough};
 pub use worker::{Shared, Worker};

@@ -242,6 +242,11 @@ fn view_listener(listener: &Listener, config: &Config) -> ListenerView {
             }
             Some(names)
         }
+        ListenerKind::Egress { site, .. } => {
+            let mut names = NameTable::new(None, false);
+            names.add_site(*site, &config.sites[*site].hosts);
+            Some(names)
+        }
         ListenerKind::Redirect { .. } => None,
     };
     ListenerView {

@@ -16,8 +16,8 @@ use crate::snapshot::normalize_host;
 use crate::tls::TlsStream;
 use crate::upstream::Target;
 
-/// What the client asked for in its handshake.
-#[derive(Debug)]
+/// What the client asked for in its handshake; nothing where there was none.
+#[derive(Debug, Default)]
 pub(super) struct Asked {
     /// Lower case, without trailing dot; `None` where it sent none.
     pub(super) server_name: Option<Box<str>>,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use self::admission::{Admitted, Asked, admit, settled_view};
 use self::header::{Tls, Told};
@@ -35,15 +36,31 @@ use crate::tls::TlsStream;
 use crate::upstream::{Opened, Target};
 
 /// Serves a connection whose handshake is complete, to its end. A client that is refused sees no close_notify.
-pub async fn serve(mut stream: TlsStream, client: Rc<Client>, worker: Rc<Worker>) {
-    let asked = Asked::of(&stream);
+pub async fn serve(stream: TlsStream, client: Rc<Client>, worker: Rc<Worker>) {
+    let (asked, local) = (Asked::of(&stream), stream.tcp().local_addr().ok());
+    run(stream, (&asked, local), client, worker).await;
+}
+
+/// Serves the connection of a program of this machine, to its end.
+pub async fn serve_local(tcp: TcpStream, client: Rc<Client>, worker: Rc<Worker>) {
+    let (asked, local) = (Asked::default(), tcp.local_addr().ok());
+    run(tcp, (&asked, local), client, worker).await;
+}
+
+async fn run<S>(
+    mut stream: S,
+    (asked, local): (&Asked, Option<SocketAddr>),
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut recorder = Recorder::new(&worker, &client.facts, asked.server_name.as_deref());
     recorder.negotiated(asked.alpn.as_deref());
     let mut overdue = pin!(client.overdue());
-    let local = stream.tcp().local_addr().ok();
     let begun = tokio::select! {
         biased;
-        begun = Box::pin(begin((&client, &asked), local, &mut recorder)) => begun,
+        begun = Box::pin(begin((&client, asked), local, &mut recorder)) => begun,
         () = overdue.as_mut() => return recorder.dismissed(client.dismissed_for()),
     };
     let begun = match begun {
@@ -56,7 +73,7 @@ pub async fn serve(mut stream: TlsStream, client: Rc<Client>, worker: Rc<Worker>
         let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
         let reason = match known {
             true => None,
-            false => forbidden(&view, &client, &asked),
+            false => forbidden(&view, &client, asked),
         };
         seen = Some(view);
         reason
@@ -97,7 +114,7 @@ async fn begin(
         destination: local,
         id: recorder.id(),
         server_name: asked.server_name.as_deref(),
-        tls: Some(Tls {
+        tls: (!client.facts.tls_version.is_empty()).then(|| Tls {
             facts: &client.facts,
             alpn: asked.alpn.as_deref(),
             identity: &caller.identity,
