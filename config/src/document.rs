@@ -113,12 +113,7 @@ impl RawConfig {
         let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
         let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
         let trusts = trusts(check, self.trust);
-        let tokens = Tokens {
-            names: &names,
-            hsms: &hsms,
-            groups: &groups,
-            keys: &keys,
-        };
+        let tokens = Tokens::new(&names, (&hsms, &groups), &keys);
         let believed = Believed::new(&trusts, &tokens);
         let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
