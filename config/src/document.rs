@@ -113,12 +113,7 @@ impl RawConfig {
         let (hsm_names, hsms) = hsms(check, self.hsm, &timeouts);
         let (names, groups) = hsm_groups(check, self.hsm_group, (&hsm_names, &hsms));
         let trusts = trusts(check, self.trust);
-        let tokens = Tokens {
-            names: &names,
-            hsms: &hsms,
-            groups: &groups,
-            keys: &keys,
-        };
+        let tokens = Tokens::new(&names, (&hsms, &groups), &keys);
         let believed = Believed::new(&trusts, &tokens);
         let (mut named, mut upstreams) = upstreams(check, self.upstream, believed);
         let (redis_names, redis) = redis(check, self.redis);
@@ -132,7 +127,6 @@ impl RawConfig {
         let (listener_names, drafts) = listeners(check, self.listener, (&above, lone));
         let (admin, admin_bind) = self.admin.unwrap_or_default().check(check);
         binds(check, &drafts, admin_bind);
-
         let mut around = Surroundings {
             listeners: &drafts,
             listener_names: &listener_names,

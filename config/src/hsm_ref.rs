@@ -27,6 +27,21 @@ pub(crate) struct Tokens<'a> {
     pub(crate) keys: &'a Keys,
 }
 
+impl<'a> Tokens<'a> {
+    pub(crate) fn new(
+        names: &'a Names,
+        (hsms, groups): (&'a [Option<Hsm>], &'a [CheckedGroup]),
+        keys: &'a Keys,
+    ) -> Self {
+        Self {
+            names,
+            hsms,
+            groups,
+            keys,
+        }
+    }
+}
+
 /// What is looked for in a token.
 pub(crate) struct Wanted<'a> {
     pub(crate) uri: &'a Located<Pkcs11Uri>,

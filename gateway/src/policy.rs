@@ -221,15 +221,30 @@ impl Policy {
     pub fn explain(&self, roles: &RoleSet, facts: &RequestFacts<'_>) -> Vec<RuleTrace> {
         let rules = self.rules.iter().enumerate();
         let traces = rules.map(|(number, rule)| rule.trace(number, roles, facts));
-        let mut near: Vec<_> = traces.filter(|trace| trace.host && trace.path).collect();
-        // What applies is not what is left out.
-        if near.len() > TRACES_MAX {
-            near.sort_by_key(|trace| (!trace.matches(), trace.number));
-            near.truncate(TRACES_MAX);
-            near.sort_by_key(|trace| trace.number);
-        }
-        near
+        bounded(traces.filter(|trace| trace.host && trace.path).collect())
     }
+
+    /// The same for a connection that carries no HTTP.
+    pub fn explain_connection(
+        &self,
+        roles: &RoleSet,
+        facts: &ConnectionFacts<'_>,
+    ) -> Vec<RuleTrace> {
+        let rules = self.rules.iter().enumerate();
+        let traces = rules.map(|(number, rule)| rule.trace_connection(number, roles, facts));
+        bounded(traces.filter(|trace| trace.host).collect())
+    }
+}
+
+/// As many traces as people read, in the order of the configuration.
+fn bounded(mut near: Vec<RuleTrace>) -> Vec<RuleTrace> {
+    // What applies is not what is left out.
+    if near.len() > TRACES_MAX {
+        near.sort_by_key(|trace| (!trace.matches(), trace.number));
+        near.truncate(TRACES_MAX);
+        near.sort_by_key(|trace| trace.number);
+    }
+    near
 }
 
 /// Whether a host (lower case, no port, no trailing dot) matches a pattern.

@@ -56,7 +56,7 @@ async fn told(folder: &Path, words: &[&str]) -> Value {
 }
 
 /// What the running gateway and the file say; they must agree.
-async fn agreed(gateway: &Gateway, words: &[&str]) -> Value {
+pub(crate) async fn agreed(gateway: &Gateway, words: &[&str]) -> Value {
     // One time for both: the report holds it.
     let at = match words.contains(&"--at") {
         true => Vec::new(),

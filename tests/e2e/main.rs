@@ -19,6 +19,7 @@ mod crl_sources;
 mod deny_list;
 mod early_data;
 mod explain;
+mod explain_tcp;
 mod fleet_changes;
 mod fleet_early_data;
 mod fleet_redis;

@@ -23,6 +23,7 @@ use super::{hsm, tickets, trust, upstreams};
 use crate::proxy::Shared;
 use crate::rates::RateLimit;
 use crate::tls::acceleration::Acceleration;
+use crate::upstream::Target;
 
 /// Scrapes and probes served at once; more wait in the kernel.
 const AT_ONCE: usize = 32;
@@ -185,24 +186,7 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
         }
     }
     encode_rates(out, &snapshot.rates)?;
-    gauge(
-        out,
-        "portcullis_upstream_certificate_not_after_seconds",
-        "End of validity of the certificate shown to an upstream, Unix time",
-    )?;
-    for target in &snapshot.targets {
-        let tls = target.tls.as_ref().map(|tls| tls.load());
-        if let Some(certificate) = tls.as_ref().and_then(|tls| tls.certificate()) {
-            writeln!(
-                out,
-                "portcullis_upstream_certificate_not_after_seconds{{upstream={},key=\"{}\",provenance=\"{}\"}} {}",
-                label(&target.name),
-                certificate.key.kind,
-                certificate.key.provenance,
-                certificate.not_after
-            )?;
-        }
-    }
+    encode_shown_certificates(out, &snapshot.targets)?;
     gauge(
         out,
         "portcullis_aes_gcm_bytes_per_second",
@@ -234,6 +218,29 @@ fn encode_snapshot(out: &mut String, state: &State) -> std::fmt::Result {
     tickets::encode(out, &snapshot.resumption)?;
     upstreams::encode(out, &snapshot.targets)?;
     hsm::encode(out, &snapshot.tokens)
+}
+
+/// Certificates that are shown to upstreams.
+fn encode_shown_certificates(out: &mut String, targets: &[Arc<Target>]) -> std::fmt::Result {
+    gauge(
+        out,
+        "portcullis_upstream_certificate_not_after_seconds",
+        "End of validity of the certificate shown to an upstream, Unix time",
+    )?;
+    for target in targets {
+        let tls = target.tls.as_ref().map(|tls| tls.load());
+        if let Some(certificate) = tls.as_ref().and_then(|tls| tls.certificate()) {
+            writeln!(
+                out,
+                "portcullis_upstream_certificate_not_after_seconds{{upstream={},key=\"{}\",provenance=\"{}\"}} {}",
+                label(&target.name),
+                certificate.key.kind,
+                certificate.key.provenance,
+                certificate.not_after
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn encode_rates(out: &mut String, rates: &[Arc<RateLimit>]) -> std::fmt::Result {

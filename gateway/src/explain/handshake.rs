@@ -7,7 +7,7 @@ use super::question::{Question, QuestionError, ServerName};
 use super::report::{Story, Verdict};
 use crate::identity::Identity;
 use crate::reason::Reason;
-use crate::snapshot::{ListenerView, NameTable, Rules, SiteRules};
+use crate::snapshot::{ListenerView, NameTable, Rules, SiteRules, normalize_host};
 use crate::tls::alert_of;
 use crate::trust::{Demand, Refused, Shown};
 
@@ -85,7 +85,7 @@ pub(super) fn refused(reason: Reason) -> Verdict {
 }
 
 /// The name that is sent, and why it is taken for that.
-fn server_name(rules: &Rules, question: &Question) -> (Option<String>, &'static str) {
+pub(super) fn server_name(rules: &Rules, question: &Question) -> (Option<String>, &'static str) {
     match &question.server_name {
         ServerName::Named(name) => return (Some(name.clone()), ""),
         ServerName::Absent => return (None, ""),
@@ -115,7 +115,7 @@ pub(super) fn first_host(site: &SiteRules) -> Option<String> {
 }
 
 /// The listener that is named; else the first that has a site for the name; else the first.
-fn listener<'a>(
+pub(super) fn listener<'a>(
     rules: &'a Rules,
     question: &Question,
     server_name: Option<&str>,
@@ -129,7 +129,11 @@ fn listener<'a>(
         Some(name) => https.iter().find(|(listener, _)| *listener.name == **name),
         None => https
             .iter()
-            .find(|(_, names)| names.site_for_client(server_name).is_ok())
+            .find(|(_, names)| {
+                let name = server_name.map(normalize_host);
+                let passed = name.and_then(|name| names.passthrough_of(&name));
+                passed.is_some() || names.site_for_client(server_name).is_ok()
+            })
             .or(https.first()),
     };
     let none = || QuestionError::Listener(question.listener.clone(), known());

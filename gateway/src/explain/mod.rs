@@ -5,6 +5,7 @@
 //! what they answer is told. `snapshot` knows nothing of tokens in [`crate::snapshot::Rules`], so a file is enough.
 
 mod bundle;
+mod connection;
 mod cures;
 mod handshake;
 mod question;
@@ -27,25 +28,9 @@ pub use report::{Decision, Report, Step, StepOutcome, Verdict};
 /// The question names what is not there, or leaves open what must be known.
 pub fn explain(rules: &Rules, question: &Question) -> Result<Report, QuestionError> {
     let mut story = Story::new(&rules.places);
-    let verdict = match (
-        handshake::tell(&mut story, rules, question)?,
-        &question.request,
-    ) {
-        (Err(reason), _) => handshake::refused(reason),
-        (Ok(connection), Some(asked)) => {
-            request::tell(&mut story, rules, (&connection, question, asked))?
-        }
-        (Ok(connection), None) => {
-            let mut detail = "the handshake succeeds".to_owned();
-            if connection
-                .shown
-                .proof()
-                .is_some_and(|proof| proof.is_pending())
-            {
-                detail.push_str(", and OCSP is asked before the first request");
-            }
-            Verdict::served(detail, "a finished handshake")
-        }
+    let verdict = match connection::passed_through(&mut story, rules, question)? {
+        Some(verdict) => verdict,
+        None => ends_here(&mut story, rules, question)?,
     };
     Ok(Report {
         client: client(question),
@@ -53,6 +38,36 @@ pub fn explain(rules: &Rules, question: &Question) -> Result<Report, QuestionErr
         steps: story.steps,
         verdict,
     })
+}
+
+/// Walks a client through a handshake, and what follows it.
+fn ends_here(
+    story: &mut Story<'_>,
+    rules: &Rules,
+    question: &Question,
+) -> Result<Verdict, QuestionError> {
+    Ok(
+        match (handshake::tell(story, rules, question)?, &question.request) {
+            (Err(reason), _) => handshake::refused(reason),
+            (Ok(connection), _) if connection::carries_no_http(&connection) => {
+                connection::tell(story, rules, (&connection, question))
+            }
+            (Ok(connection), Some(asked)) => {
+                request::tell(story, rules, (&connection, question, asked))?
+            }
+            (Ok(connection), None) => {
+                let mut detail = "the handshake succeeds".to_owned();
+                if connection
+                    .shown
+                    .proof()
+                    .is_some_and(|proof| proof.is_pending())
+                {
+                    detail.push_str(", and OCSP is asked before the first request");
+                }
+                Verdict::served(detail, "a finished handshake")
+            }
+        },
+    )
 }
 
 /// Who the client says it is.

@@ -24,7 +24,7 @@ pub struct Report {
 /// One thing that is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `handshake`, `trust bundle NAME`, `every bundle`, `request`.
+    /// `handshake`, `trust bundle NAME`, `every bundle`, `request`, `connection`.
     pub section: String,
     /// What is looked at.
     pub name: String,
@@ -131,6 +131,11 @@ impl<'a> Story<'a> {
     /// What the steps from here on are about.
     pub(super) fn section(&mut self, name: impl Into<String>) {
         self.section = name.into();
+    }
+
+    /// What they are about now.
+    pub(super) fn current(&self) -> &str {
+        &self.section
     }
 
     pub(super) fn pass(&mut self, name: &str, detail: impl Into<String>, at: &Range<usize>) {

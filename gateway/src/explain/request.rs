@@ -139,7 +139,7 @@ fn route<'a>(
 }
 
 /// What the route, or the site where it does not say, asks of the client.
-fn demand(
+pub(super) fn demand(
     story: &mut Story<'_>,
     (connection, question): (&Connection<'_>, &Question),
     (found, route): (Option<Found<'_>>, Option<&Route>),
@@ -152,6 +152,7 @@ fn demand(
         .clone();
     let accounted = demand.account_met(&connection.shown, question.at);
     let name = "client certificate";
+    let section = story.current().to_owned();
     let same = is_same(demand, &connection.rules.handshake);
     if !same && !accounted.bundles.is_empty() {
         let seen = Seen {
@@ -162,7 +163,7 @@ fn demand(
         tell_bundles(story, demand, &accounted.bundles, seen);
         story.section("every bundle");
         tell_deny_list(story, demand, accounted.verdict.as_ref().err());
-        story.section("request");
+        story.section(section);
     }
     match accounted.verdict {
         Ok(met) => {
@@ -195,7 +196,7 @@ fn is_same(one: &Demand, other: &Demand) -> bool {
 }
 
 /// Who it is, and what roles that gives.
-fn roles(story: &mut Story<'_>, rules: &Rules, client: &ClientIdentity) -> RoleSet {
+pub(super) fn roles(story: &mut Story<'_>, rules: &Rules, client: &ClientIdentity) -> RoleSet {
     let told = match client {
         ClientIdentity::Absent | ClientIdentity::Unterminated | ClientIdentity::Local => {
             "none: the client is anyone".to_owned()
@@ -225,7 +226,15 @@ fn permit(
     facts: &RequestFacts<'_>,
 ) -> Result<Permit, Reason> {
     let traces = rules.policy.explain(roles, facts);
-    let decided = rules.policy.decide(roles, facts);
+    decided(story, &traces, rules.policy.decide(roles, facts))
+}
+
+/// How each rule saw it, and the one that decided.
+pub(super) fn decided(
+    story: &mut Story<'_>,
+    traces: &[RuleTrace],
+    decided: Result<Permit, Denied>,
+) -> Result<Permit, Reason> {
     let by = match &decided {
         Ok(permit) => Some(Arc::clone(permit.rule())),
         Err(denied) => denied.rule.clone(),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use portcullis_config::{
-    Action, HeaderCondition, IpNet, PathPattern, PathTemplate, Rule, TemplateEnd, TemplateSegment,
-    ValuePattern,
+    Action, HeaderCondition, IpNet, PathPattern, PathTemplate, RoleRef, Rule, TemplateEnd,
+    TemplateSegment, ValuePattern,
 };
 
-use super::{RequestFacts, RoleSet, host_matches};
+use super::{ConnectionFacts, RequestFacts, RoleSet, host_matches};
 use crate::path::CanonicalPath;
 
 /// A rule, ready to be asked.
@@ -93,11 +93,40 @@ impl CompiledRule {
     /// Asks what the index does not, of a connection that carries no HTTP: all but hosts and roles. What a rule says about
     /// requests is true of none there is.
     pub(super) fn connection_holds(&self, source: IpAddr) -> bool {
+        let (method, path, headers) = self.says_nothing_of();
+        method && path && headers && self.address_is_meant(source)
+    }
+
+    /// Whether it says nothing of methods, of paths, of headers.
+    fn says_nothing_of(&self) -> (bool, bool, bool) {
         let rule = &self.rule;
-        let of_methods = !rule.methods.is_empty() || !rule.not_methods.is_empty();
-        let of_paths = !rule.paths.is_empty() || !rule.not_paths.is_empty();
-        let of_requests = of_methods || of_paths || !rule.headers.is_empty();
-        !of_requests && self.address_is_meant(source)
+        (
+            rule.methods.is_empty() && rule.not_methods.is_empty(),
+            rule.paths.is_empty() && rule.not_paths.is_empty(),
+            rule.headers.is_empty(),
+        )
+    }
+
+    /// Asks everything of a connection that carries no HTTP, without the index.
+    pub(super) fn trace_connection(
+        &self,
+        number: usize,
+        roles: &RoleSet,
+        facts: &ConnectionFacts<'_>,
+    ) -> RuleTrace {
+        let (method, path, headers) = self.says_nothing_of();
+        RuleTrace {
+            rule: Arc::clone(&self.name),
+            number,
+            span: self.rule.span.clone(),
+            action: self.rule.action,
+            roles: self.roles_are_meant(roles),
+            host: self.host_is_meant(facts.host.unwrap_or_default()),
+            method,
+            path,
+            from: self.address_is_meant(facts.source),
+            headers,
+        }
     }
 
     /// Asks everything, one part after the other, without the index.
@@ -108,25 +137,29 @@ impl CompiledRule {
         facts: &RequestFacts<'_>,
     ) -> RuleTrace {
         let rule = &self.rule;
-        let any_host = |patterns: &[_]| {
-            patterns
-                .iter()
-                .any(|pattern| host_matches(pattern, facts.host))
-        };
         RuleTrace {
             rule: Arc::clone(&self.name),
             number,
             span: rule.span.clone(),
             action: rule.action,
-            roles: rule.roles.iter().any(|role| roles.has(role))
-                && !rule.not_roles.iter().any(|role| roles.has(role)),
-            host: (rule.hosts.is_empty() || any_host(&rule.hosts)) && !any_host(&rule.not_hosts),
+            roles: self.roles_are_meant(roles),
+            host: self.host_is_meant(facts.host),
             method: self.method_is_meant(facts.method),
             path: (rule.paths.is_empty() || any_path(&rule.paths, facts.path))
                 && !any_path(&rule.not_paths, facts.path),
             from: self.address_is_meant(facts.source),
             headers: self.headers_hold(facts.headers),
         }
+    }
+
+    fn roles_are_meant(&self, roles: &RoleSet) -> bool {
+        let any = |listed: &[RoleRef]| listed.iter().any(|role| roles.has(role));
+        any(&self.rule.roles) && !any(&self.rule.not_roles)
+    }
+
+    fn host_is_meant(&self, host: &str) -> bool {
+        let any = |patterns: &[_]| patterns.iter().any(|pattern| host_matches(pattern, host));
+        (self.rule.hosts.is_empty() || any(&self.rule.hosts)) && !any(&self.rule.not_hosts)
     }
 
     /// Methods are case-sensitive (RFC 9110, section 9.1), but some upstreams take `delete` for `DELETE`: what

@@ -58,11 +58,8 @@ pub(super) fn admit<'a>(
     if body_limit.is_some_and(|limit| body.size_hint().lower() > limit) {
         return Err(refused(Reason::BodyTooLarge));
     }
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    if target.len() > view.snapshot.limits.target {
+    let target = parts.uri.path_and_query();
+    if target.map_or(0, |it| it.as_str().len()) > view.snapshot.limits.target {
         return Err(refused(Reason::RequestTooLarge));
     }
     let host = host.filter(|_| !is_malformed(parts, body));

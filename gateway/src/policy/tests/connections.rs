@@ -11,6 +11,11 @@ fn decide_at(rules: &[Rule], host: Option<&str>, source: &str) -> Result<Permit,
         source: source.parse().unwrap(),
     };
     let decided = policy.decide_connection(&roles, &facts);
+    // What is explained is what was decided.
+    let traces = policy.explain_connection(&roles, &facts);
+    let matching = |action| traces.iter().any(|it| it.action == action && it.matches());
+    let allowed = matching(Action::Allow) && !matching(Action::Deny);
+    assert_eq!(decided.is_ok(), allowed, "{traces:?}");
     decided.map_err(|denied| denied.reason)
 }
 

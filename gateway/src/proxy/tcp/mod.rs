@@ -80,7 +80,7 @@ async fn run<S>(
     };
     tokio::select! {
         biased;
-        () = carry(&mut stream, begun, &[], &mut recorder, forbidden) => {}
+        () = carry(&mut stream, begun, Vec::new(), &mut recorder, forbidden) => {}
         () = overdue.as_mut() => recorder.dismissed(client.dismissed_for()),
     }
 }
@@ -98,7 +98,7 @@ async fn begin(
     (client, asked): (&Client, &Asked),
     local: Option<SocketAddr>,
     recorder: &mut Recorder,
-) -> Result<Begun, Stopped> {
+) -> Result<Box<Begun>, Stopped> {
     let worker = recorder.worker();
     let view = settled_view(&worker, client, asked).await?;
     let admitted = admit(&view, client, asked)?;
@@ -123,18 +123,18 @@ async fn begin(
     let header = told.header(&target.settings)?;
     let resting = client.rest_on_site(&view, caller);
     let upstream = open(&worker, permit, &target, &caller.identity).await?;
-    Ok(Begun {
+    Ok(Box::new(Begun {
         upstream,
         header,
         _resting: resting,
-    })
+    }))
 }
 
 /// Carries bytes until both sides have ended, or have to. `first` of the client's was read already.
 async fn carry<S>(
     stream: &mut S,
-    mut begun: Begun,
-    first: &[u8],
+    mut begun: Box<Begun>,
+    first: Vec<u8>,
     recorder: &mut Recorder,
     mut forbidden: impl FnMut() -> Option<Reason>,
 ) where
@@ -142,8 +142,10 @@ async fn carry<S>(
 {
     let idle = recorder.worker().snapshot().timeouts.tunnel;
     recorder.header(begun.header.len());
-    begun.header.extend_from_slice(first);
-    let mut tunnel = Tunnel::new((begun.header, BytesMut::new()), idle);
+    let mut up = std::mem::take(&mut begun.header);
+    up.extend_from_slice(&first);
+    drop(first); // It would stay as long as the connection does.
+    let mut tunnel = Box::new(Tunnel::new((up, BytesMut::new()), idle));
     let upstream = &mut begun.upstream.stream;
     let ended = poll_fn(|cx| {
         let ended = tunnel.poll((stream, upstream), cx, &mut forbidden);
@@ -181,3 +183,6 @@ fn forbidden(view: &View, client: &Client, asked: &Asked) -> Option<Reason> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod sizes;

@@ -38,7 +38,8 @@ pub async fn serve(handed_on: HandedOn, facts: ConnectionFacts, worker: Rc<Worke
                 Reason::NotAuthorized | Reason::DeniedByRule => AlertDescription::AccessDenied,
                 _ => AlertDescription::InternalError,
             };
-            return turn_away(tcp, alert).await;
+            // Boxed: who is carried has no room for it.
+            return Box::pin(turn_away(tcp, alert)).await;
         }
     };
     let mut seen = 0;
@@ -50,7 +51,7 @@ pub async fn serve(handed_on: HandedOn, facts: ConnectionFacts, worker: Rc<Worke
         let decided = decide(&snapshot, &facts, &name);
         decided.err().map(|stopped| stopped.reason)
     };
-    carry(&mut tcp, begun, &hello, &mut recorder, forbidden).await;
+    carry(&mut tcp, begun, hello, &mut recorder, forbidden).await;
 }
 
 /// Decides, and connects to the upstream.
@@ -58,7 +59,7 @@ async fn begin(
     (facts, name): (&ConnectionFacts, &str),
     local: Option<std::net::SocketAddr>,
     recorder: &mut Recorder,
-) -> Result<Begun, Stopped> {
+) -> Result<Box<Begun>, Stopped> {
     let worker = recorder.worker();
     let (permit, target) = decide(&worker.snapshot(), facts, name)?;
     recorder.note(&permit, &target);
@@ -71,11 +72,11 @@ async fn begin(
     };
     let header = told.header(&target.settings)?;
     let upstream = open(&worker, permit, &target, &facts.identity).await?;
-    Ok(Begun {
+    Ok(Box::new(Begun {
         upstream,
         header,
         _resting: None,
-    })
+    }))
 }
 
 /// The name must belong to a passthrough of the listener, and a rule allow whoever comes from there.

@@ -18,7 +18,7 @@ use crate::upstream::Target;
 /// Writes the access log line of one connection on drop, and keeps its counters.
 pub(super) struct Recorder {
     worker: Rc<Worker>,
-    record: TcpRecord,
+    record: Box<TcpRecord>,
     start: Instant,
     /// Bytes in front of the client's own.
     header: u64,
@@ -35,7 +35,8 @@ impl Recorder {
         metrics.tcp_connections.inc();
         metrics.tcp_connections_open.inc();
         let id = worker.ids.request_id();
-        let mut record = TcpRecord::new(Rc::clone(facts), id.to_str().unwrap_or_default());
+        let id = id.to_str().unwrap_or_default();
+        let mut record = Box::new(TcpRecord::new(Rc::clone(facts), id));
         record.host = server_name.map(Into::into);
         Self {
             worker: Rc::clone(worker),
