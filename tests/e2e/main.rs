@@ -87,6 +87,7 @@ mod tcp_ends;
 mod tcp_services;
 mod upstream_balance;
 mod upstream_health;
+mod upstream_retries;
 mod upstream_tls;
 mod upstreams;
 mod websocket;
