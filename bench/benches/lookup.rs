@@ -22,6 +22,7 @@ fn routes(criterion: &mut Criterion) {
             upstream: index,
             client_cert: None,
             early_data: false,
+            rate_limits: Vec::new(),
             span: 0..0,
         };
         let routes = Routes::new((0..count).map(|index| (route(index), 0)).collect());
