@@ -138,12 +138,11 @@ impl RawConfig {
         };
         let (site_names, mut sites) = sites(check, self.site, &mut around);
         let passthroughs = passthroughs(check, self.passthrough, &mut around);
-        let named_so = (&listener_names, &site_names);
-        let egress = egresses(check, (self.egress, named_so), &mut sites, &mut around);
+        let egress = egresses(check, self.egress, &site_names, (&mut sites, &mut around));
         let tickets = self.tickets.unwrap_or_default();
         let tickets = tickets.check(check, (&tokens, &redis_names), &sites);
-        let mut listeners = finished(check, drafts, (&site_names, &sites), &passthroughs);
-        listeners.extend(egress);
+        let fronts = (drafts, egress);
+        let listeners = finished(check, fronts, (&site_names, &sites), &passthroughs);
         let (role_names, roles, rules) =
             policy(check, self.role, self.rule, (&sites, &passthroughs));
         let forwarding = self.forwarding.unwrap_or_default();

@@ -92,8 +92,8 @@ pub use tickets::{TicketKeySource, Tickets, TokenSecret, WrapSource};
 pub use tls::{Group, Suite, TlsPolicy, TlsVersion};
 pub use trust::{CaNames, Eku, LifetimeAction, MaxLifetime, Trust};
 pub use upstream::{
-    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, ProxyHeader, Scheme,
-    Upstream, UpstreamProtocol,
+    Balance, Ejection, Endpoint, HashOn, Health, HealthProbe, IdentityForm, ProxyHeader, Retries,
+    Scheme, Upstream, UpstreamProtocol,
 };
 pub use upstream_tls::UpstreamTls;
 pub use value::{Share, did_you_mean};

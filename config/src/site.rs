@@ -1,4 +1,6 @@
 //! `[[site]]`: what is served under which host names.
+mod routes;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,13 +12,15 @@ use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
 use crate::rate_limit::named_limits;
 use crate::resumption::{Heir, Inherited, Layer, RawResumption};
-use crate::route::{Carries, EarlyData, RawRoute, RouteDraft, SiteSays, Upstreams};
+use crate::route::{EarlyData, RawRoute, SiteSays, Upstreams};
 use crate::schema::one_or_many;
 use crate::tcp::{RawTcp, tcp_routes};
 use crate::tls::RawTls;
 use crate::trust::Trusts;
 use crate::value::quoted;
 use crate::{Certificate, ClientCert, KeyPolicy, Located, Resumption, Route, TcpRoute, TlsPolicy};
+
+use self::routes::{WrittenRoutes, routes};
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -25,7 +29,7 @@ pub struct Site {
     pub name: String,
     /// Host names, never empty.
     pub hosts: Vec<Located<HostPattern>>,
-    /// Certificates, never empty; at most one per key kind makes sense (ECDSA and RSA).
+    /// Certificates, empty only for an egress; at most one per key kind makes sense (ECDSA and RSA).
     pub certificates: Vec<Certificate>,
     /// The least provenance of their keys. Default any.
     pub key_policy: KeyPolicy,
@@ -360,101 +364,4 @@ fn inherited_resumption(
             .collect(),
     };
     heir.inherit(check, own)
-}
-
-/// Where a site leads to, as written.
-struct WrittenRoutes<'a> {
-    shorthand: Option<Located<String>>,
-    tables: Option<Vec<Located<RawRoute>>>,
-    /// `None` where none is written.
-    tcp: Option<&'a [TcpRoute]>,
-}
-
-/// Reports a site that leads nowhere, or to what nobody reaches.
-fn leads(check: &mut Check<'_>, table: &Span, written: &WrittenRoutes<'_>) {
-    let WrittenRoutes {
-        shorthand,
-        tables,
-        tcp,
-    } = written;
-    let lost = ["upstream", "route", "tcp"]
-        .iter()
-        .any(|key| check.lost_key(table, key));
-    let none = shorthand.is_none() && tables.as_ref().is_none_or(Vec::is_empty);
-    let mut all = tcp.iter().copied().flatten();
-    let whole = all.find(|route| route.alpn.is_empty());
-    if let (Some(whole), false) = (whole, none) {
-        check
-            .error(
-                &whole.span,
-                "a TCP route without `alpn` leaves nothing to the routes of this site",
-            )
-            .help("give it the protocols it is for, or remove the routes");
-    }
-    if none && tcp.is_none() && !lost {
-        check
-            .error(table, "this site leads nowhere: `upstream` is missing")
-            .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
-    }
-}
-
-fn routes(
-    check: &mut Check<'_>,
-    table: &Span,
-    written: WrittenRoutes<'_>,
-    site: &SiteSays<'_>,
-    around: &mut Surroundings<'_>,
-) -> Vec<Route> {
-    leads(check, table, &written);
-    let WrittenRoutes {
-        shorthand, tables, ..
-    } = written;
-    let mut routes: Vec<Located<RouteDraft>> = Vec::new();
-    if let Some(upstream) = shorthand {
-        let span = upstream.span.clone();
-        routes.push(Located {
-            value: RouteDraft {
-                prefix: String::new(),
-                upstream,
-                client_cert: None,
-                early_data: false,
-                rate_limits: Vec::new(),
-            },
-            span,
-        });
-    }
-    for raw in tables.unwrap_or_default() {
-        let demand = (around.trusts, around.rate_limits, site);
-        let Some(route) = raw.value.check(check, &raw.span, demand) else {
-            continue;
-        };
-        if let Some(first) = routes.iter().find(|other| other.prefix == route.prefix) {
-            let path = if route.prefix.is_empty() {
-                "/"
-            } else {
-                &route.prefix
-            };
-            let message = format!("two routes of this site have the path {}", quoted(path));
-            check
-                .error(&route.span, message)
-                .related(&first.span, "first here");
-        }
-        routes.push(route);
-    }
-    // Upstreams are looked up in the order of the routes, so that what is shown loads back to the same.
-    routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
-    let finished = routes.into_iter().filter_map(|route| {
-        let upstream = around
-            .upstreams
-            .index(check, &route.upstream, Carries::Requests)?;
-        Some(Route {
-            prefix: route.value.prefix,
-            upstream,
-            client_cert: route.value.client_cert,
-            early_data: route.value.early_data,
-            rate_limits: route.value.rate_limits,
-            span: route.span,
-        })
-    });
-    finished.collect()
 }

@@ -3,6 +3,7 @@ mod balance;
 mod ejection;
 mod endpoint;
 mod health;
+mod retries;
 mod tcp;
 
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub use self::endpoint::{Endpoint, Scheme};
 pub(crate) use self::endpoint::{endpoint, host_and_port};
 use self::health::RawHealth;
 pub use self::health::{Health, HealthProbe};
+use self::retries::RawRetries;
+pub use self::retries::Retries;
 pub use self::tcp::ProxyHeader;
 use self::tcp::{RawProxyHeader, proxy_header};
 
@@ -41,6 +44,8 @@ pub struct Upstream {
     pub sticky: Option<String>,
     /// When one that fails is left out.
     pub ejection: Ejection,
+    /// When a request is sent again.
+    pub retries: Retries,
     /// How they are asked whether they are well. Default not at all.
     pub health: Option<Health>,
     /// How long one that is back or new takes to its whole share. Default it has it at once.
@@ -139,6 +144,8 @@ pub(crate) struct RawUpstream {
     slow_start: Option<Located<DurationText>>,
     /// When an endpoint that fails is left out.
     ejection: Option<Located<RawEjection>>,
+    /// When a request that was not answered is sent again.
+    retries: Option<Located<RawRetries>>,
     /// How endpoints are asked whether they are well. Default: not at all.
     health: Option<Located<RawHealth>>,
     /// What is spoken to the service: `http1`, `h2` (HTTP/2, for gRPC), or `tcp` (bytes, for `[[site.tcp]]`).
@@ -177,6 +184,7 @@ impl Upstream {
             balance: Balance::RoundRobin,
             sticky: None,
             ejection: Ejection::default(),
+            retries: Retries::default(),
             health: None,
             slow_start: None,
             protocol: UpstreamProtocol::Http1,
@@ -262,6 +270,9 @@ impl RawUpstream {
             ejection: self
                 .ejection
                 .map_or(default.ejection, |raw| raw.value.check(check)),
+            retries: self
+                .retries
+                .map_or(default.retries, |raw| raw.value.check(check)),
             health: self
                 .health
                 .and_then(|raw| raw.value.check(check, &raw.span)),

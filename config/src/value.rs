@@ -56,6 +56,8 @@ pub struct Share(u32);
 impl Share {
     /// A half.
     pub(crate) const HALF: Share = Share(500);
+    /// A fifth.
+    pub(crate) const FIFTH: Share = Share(200);
 
     /// In thousandths of the whole, 0 to 1000.
     pub fn thousandths(self) -> u32 {

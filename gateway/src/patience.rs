@@ -26,6 +26,11 @@ impl Patience {
         }
     }
 
+    /// When something moved last, or when the wait began.
+    pub fn since(&self) -> Instant {
+        self.last
+    }
+
     /// Something moved.
     pub fn progress(&mut self) {
         self.last = Instant::now();

@@ -1,4 +1,6 @@
-//! WebSockets over HTTP/1.1: who gets one, what goes through it, and when it ends.
+//! WebSockets over HTTP/1.1: who gets one, what goes through it, and when it ends. Over HTTP/2: the file below.
+
+mod over_h2;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -185,15 +185,15 @@ pub(super) fn identities(check: &mut Check<'_>, upstreams: &[Upstream], signed: 
 /// The listeners of `[[egress]]`; their sites go behind the others.
 pub(super) fn egresses(
     check: &mut Check<'_>,
-    (tables, (listeners, named)): (Option<Vec<Located<RawEgress>>>, (&Names, &Names)),
-    sites: &mut Vec<CheckedSite>,
-    around: &mut Surroundings<'_>,
+    tables: Option<Vec<Located<RawEgress>>>,
+    named: &Names,
+    (sites, around): (&mut Vec<CheckedSite>, &mut Surroundings<'_>),
 ) -> Vec<Listener> {
     let tables = tables.unwrap_or_default();
     // Distinct among themselves; and nobody else's, for records name listener and site.
     let own = Names::new(check, "egress", names_of(&tables, RawEgress::name));
     for name in own.iter() {
-        let mut others = listeners.iter().chain(named.iter());
+        let mut others = around.listener_names.iter().chain(named.iter());
         if let Some(other) = others.find(|other| other.value == name.value) {
             let message = format!(
                 "{} is the name of a listener or site already",
@@ -214,16 +214,17 @@ pub(super) fn egresses(
     made
 }
 
-/// The listeners with the sites that are on them.
+/// The listeners with the sites that are on them, and behind them the ways out.
 pub(super) fn finished(
     check: &mut Check<'_>,
-    drafts: Vec<Draft>,
+    (drafts, egress): (Vec<Draft>, Vec<Listener>),
     sites: (&Names, &[CheckedSite]),
     passthroughs: &[CheckedPassthrough],
 ) -> Vec<Listener> {
     let drafts = drafts.into_iter().enumerate();
     drafts
         .filter_map(|(own, draft)| draft.finish(check, own, sites, passthroughs))
+        .chain(egress)
         .collect()
 }
 

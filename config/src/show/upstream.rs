@@ -34,6 +34,14 @@ impl Page {
         self.key("failures", upstream.ejection.failures);
         self.duration("for", upstream.ejection.period);
         self.key("max_share", upstream.ejection.max_share);
+        let retries = &upstream.retries;
+        self.table(&format!("{table}.retries"));
+        self.key("attempts", retries.attempts);
+        self.key("budget", retries.budget);
+        if let Some(per_try) = retries.per_try {
+            self.duration("per_try", per_try);
+        }
+        self.list("on", retries.on.iter().map(u16::to_string));
         if let Some(health) = &upstream.health {
             self.table(&format!("{table}.health"));
             self.health(health);

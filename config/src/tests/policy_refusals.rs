@@ -230,6 +230,18 @@ fn ejection_and_health_checks_mean_something() {
         "ejection = { for = \"10ms\" }",
         "24:20 must be between 100ms and 1h",
     );
+    line(
+        "retries = { on = [503, 500] }",
+        "24:24 an answer that is tried again is 502, 503 or 504",
+    );
+    line(
+        "retries = { on = [503, 503] }",
+        "24:24 this answer is listed twice",
+    );
+    line(
+        "retries = { attempts = 6 }",
+        "24:24 must be between 0 and 5",
+    );
     line("health = { interval = \"1s\" }", "24:10 this asks nothing");
     line("health = { tcp = false }", "24:10 this asks nothing");
     line(

@@ -247,6 +247,10 @@ const TABLES: [(&str, &str); 35] = [
         "/properties/upstream/additionalProperties/properties/ejection",
     ),
     (
+        "`[upstream.NAME.retries]`",
+        "/properties/upstream/additionalProperties/properties/retries",
+    ),
+    (
         "`[upstream.NAME.health]`",
         "/properties/upstream/additionalProperties/properties/health",
     ),
@@ -396,6 +400,7 @@ ejection = { failures = 0, for = "1m", max_share = 0.125 }
 endpoint = "http://s"
 balance = "p2c"
 slow_start = "30s"
+retries = { attempts = 0, budget = 0.05, per_try = "1s", on = [504, 502] }
 health = { tcp = true, interval = "1s", healthy = 1 }
 [upstream.asked]
 endpoint = "http://s"

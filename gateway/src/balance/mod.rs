@@ -4,10 +4,12 @@
 //! question. Loads and latencies are those of the worker that asks, so that nothing is shared and nothing waits.
 //! A choice allocates nothing.
 
+mod budget;
 mod chooser;
 mod hash;
 mod load;
 
+pub use budget::Budget;
 pub use chooser::{Ask, Candidate, Chooser};
 pub use hash::hash;
 pub use load::Load;

@@ -7,7 +7,7 @@
 mod body;
 mod io;
 mod respond;
-mod tunnel;
+mod switched;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -198,7 +198,7 @@ where
         }
     };
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-        return Box::pin(tunnel::run(io, response, client, worker)).await;
+        return Box::pin(switched::run(io, response, client, worker)).await;
     }
     let end = respond(io, response, &after, worker, timeouts.write).await;
     let unread = io.borrow().decoder.is_some();

@@ -3,6 +3,7 @@
 mod gather;
 mod guard;
 mod trailers;
+mod websocket;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request};
+use http::{HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::gather::{Gatherer, gather};
 use self::guard::Wrong;
+use self::websocket::{Ask, Streamed};
 use super::client::{Client, STALL_LOOKS};
 use super::exchange::answer;
 use super::headers::clean_trailers;
@@ -60,11 +62,7 @@ where
     let (exchanges, owner) = (Rc::clone(&worker), Rc::clone(&client));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, client) = (Rc::clone(&exchanges), Rc::clone(&owner));
-        async move {
-            let (parts, incoming) = request.into_parts();
-            let body = request_body(incoming, &worker);
-            Ok::<_, Infallible>(answer(&worker, &client, parts, body).await)
-        }
+        async move { Ok::<_, Infallible>(serve_request(request, client, worker).await) }
     });
     let (stream, gatherer) = gather(stream);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -123,6 +121,22 @@ where
     }
 }
 
+async fn serve_request(
+    request: Request<Incoming>,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+) -> Response<Streamed> {
+    let (mut parts, incoming) = request.into_parts();
+    // Seldom, so boxed: others do not carry the room for it.
+    let ask = Ask::of(&mut parts, &worker).map(Box::new);
+    let body = request_body(incoming, &worker);
+    let answered = answer(&worker, &client, parts, body).await;
+    match ask {
+        None => answered.map(Streamed::Answer),
+        Some(ask) => ask.answer(answered, client, worker),
+    }
+}
+
 /// Why a connection is cut by the gateway.
 #[derive(Debug)]
 enum Cut {
@@ -173,6 +187,7 @@ fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
     let mut builder = Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(snapshot.limits.h2_streams)
         .max_header_list_size(u32::try_from(snapshot.limits.header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

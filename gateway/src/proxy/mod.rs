@@ -4,6 +4,7 @@ mod admission;
 mod authority;
 #[doc(hidden)]
 pub mod benching;
+mod carry;
 mod claims;
 mod client;
 mod exchange;

@@ -152,10 +152,17 @@ impl Drop for Recorder {
 impl AnswerBody {
     /// The connection behind a 101, with the record of its request.
     pub(super) fn into_switched(self) -> Option<(Box<Switched>, Recorder)> {
+        let mut recorder = self.recorder;
+        recorder.clock = None; // No answer waits for its reader; the tunnel looks after itself.
         match self.inner {
-            ResponseBody::Switched(switched) => Some((switched, self.recorder)),
+            ResponseBody::Switched(switched) => Some((switched, recorder)),
             _ => None,
         }
+    }
+
+    /// A refusal in the place of an answer that cannot be passed on.
+    pub(super) fn into_refusal(self, reason: Reason, detail: &str) -> Response<Self> {
+        self.recorder.refuse(reason, Some(detail))
     }
 
     /// Lets the request's body go on while the answer waits for the client: an upstream may read and answer

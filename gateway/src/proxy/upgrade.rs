@@ -14,6 +14,10 @@ use crate::upstream::RequestBody;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
+/// Marks what was an extended CONNECT for a WebSocket (RFC 8441) and is a GET now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extended;
+
 /// A request for a WebSocket as it came, so that it can be decided on again while the WebSocket lasts.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -27,7 +31,7 @@ impl Asked {
         let headers = &parts.headers;
         let fits = headers.contains_key(header::UPGRADE)
             && parts.method == Method::GET
-            && parts.version == Version::HTTP_11
+            && (parts.version == Version::HTTP_11 || parts.extensions.get::<Extended>().is_some())
             && body.is_end_stream()
             && is_websocket(headers)
             && only(headers, header::SEC_WEBSOCKET_VERSION) == Some(b"13")

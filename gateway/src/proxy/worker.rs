@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::inventory::Inventory;
 use crate::telemetry::{LineBuffer, LogSink, Metrics, RefusalRecord};
 use crate::turns::Turns;
-use crate::upstream::Upstreams;
+use crate::upstream::{UpstreamCounters, Upstreams};
 
 /// Shared by all workers and the control thread.
 #[derive(Debug)]
@@ -64,12 +64,13 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, draining: Draining) -> Rc<Self> {
         let snapshot = shared.snapshot.load_full();
         let metrics = &shared.metrics;
-        let (made, again) = (
-            metrics.upstream_connections.clone(),
-            metrics.upstream_retries.clone(),
-        );
+        let counters = UpstreamCounters {
+            connections: metrics.upstream_connections.clone(),
+            retries: metrics.upstream_retries.clone(),
+            over_budget: metrics.upstream_retries_over_budget.clone(),
+        };
         Rc::new(Self {
-            upstreams: Upstreams::new(head_limits(&snapshot), made, again),
+            upstreams: Upstreams::new(head_limits(&snapshot), counters),
             access: LineBuffer::new(shared.access.clone()),
             refusals: LineBuffer::new(shared.refusals.clone()),
             turns: Turns::new(metrics.handshakes_deferred.clone()),

@@ -46,8 +46,10 @@ pub struct Metrics {
     pub tcp_bytes: [Counter; 2],
     /// New connections to upstreams.
     pub upstream_connections: Counter,
-    /// Requests sent again on a fresh connection because the pooled one had been closed.
+    /// Requests sent again: a pooled connection had been closed, or no answer came and it was safe.
     pub upstream_retries: Counter,
+    /// Requests not sent again because the budget of their upstream was used up.
+    pub upstream_retries_over_budget: Counter,
     /// Refusals by reason.
     refusals: Vec<Counter>,
     /// Requests that passed and that a rule on trial would have denied, by rule.
@@ -143,6 +145,7 @@ impl Metrics {
                 .map(|from| tcp_bytes.get_or_create_owned(&FromLabel { from })),
             upstream_connections: Counter::default(),
             upstream_retries: Counter::default(),
+            upstream_retries_over_budget: Counter::default(),
             refusals: Reason::ALL
                 .iter()
                 .map(|reason| {
@@ -246,8 +249,13 @@ impl Metrics {
         );
         registry.register(
             "upstream_retries",
-            "Requests sent again because a pooled connection had been closed",
+            "Requests sent again, because a pooled connection had been closed or no answer came",
             self.upstream_retries.clone(),
+        );
+        registry.register(
+            "upstream_retries_over_budget",
+            "Requests not sent again because the budget was used up",
+            self.upstream_retries_over_budget.clone(),
         );
         registry.register(
             "shadow_denials",

@@ -17,11 +17,13 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body;
 use portcullis_config::Upstream;
+use tokio::time::Instant;
 
 use self::answer::Answer;
 use self::upload::Upload;
 use super::body::RequestBody;
 use super::error::UpstreamError;
+use super::retry::is_safe;
 use crate::http1::{Framing, HeadError, HeadLimits, HeadScan, ResponseHead, encode};
 use crate::patience::Patience;
 
@@ -38,25 +40,31 @@ const MAX_INTERIM: usize = 16;
 pub(super) enum Outcome {
     /// The head of the answer is there.
     Answered(Box<ResponseHead>, Answer),
+    /// Not a byte of it was written; it may be sent again, whatever it is.
+    Unsent(io::Error, RequestBody),
     /// The pooled connection had been closed before the upstream saw the request; it may be sent again.
     Stale(RequestBody),
+    /// It was sent, and no answer began; it may be sent again, for it is safe and has no body.
+    Unanswered(UpstreamError),
     /// It failed.
     Failed(UpstreamError),
 }
 
-/// A request to be sent, possibly twice.
+/// A request to be sent, possibly more than once.
 pub(super) struct Exchange<'a> {
     pub(super) parts: Parts,
     pub(super) limits: HeadLimits,
     pub(super) settings: &'a Upstream,
+    /// How long this try may wait for the head of its answer.
+    pub(super) patience: Duration,
+    /// When the first try waited for it.
+    pub(super) begun: Option<Instant>,
 }
 
 impl Exchange<'_> {
     /// Sends the request and waits for the head of the answer.
     pub(super) async fn run(&mut self, mut connection: Connection, body: RequestBody) -> Outcome {
-        let repeatable = connection.used
-            && matches!(body, RequestBody::Empty)
-            && self.parts.method.is_idempotent();
+        let safe = is_safe(&self.parts.method, &body);
         let framing = self.framing(&body);
         // RFC 9110, section 10.1.4: TE concerns this connection only, which Connection has to say.
         if self.parts.headers.contains_key(header::TE) {
@@ -77,13 +85,16 @@ impl Exchange<'_> {
             framing,
         );
         let (stream, stall) = (Rc::clone(&connection.stream), self.settings.body_timeout);
-        let sent = stream.write_all(&connection.write, stall).await;
+        let mut unsent = &connection.write[..];
+        let sent = stream.write_from(&mut unsent, stall).await;
         drop(stream);
         if let Err(error) = sent {
-            return if repeatable {
-                Outcome::Stale(body)
-            } else {
-                Outcome::Failed(UpstreamError::Closed(error))
+            let none = unsent.len() == connection.write.len();
+            return match (none, safe) {
+                (true, _) => Outcome::Unsent(error, body),
+                (false, true) if connection.used => Outcome::Stale(body),
+                (false, true) => Outcome::Unanswered(UpstreamError::Closed(error)),
+                (false, false) => Outcome::Failed(UpstreamError::Closed(error)),
             };
         }
         let mut sending = Sending {
@@ -107,8 +118,10 @@ impl Exchange<'_> {
                 };
                 Outcome::Answered(Box::new(head), answer)
             }
-            Err(UpstreamError::Closed(_)) if repeatable && connection.read.is_empty() => {
-                Outcome::Stale(RequestBody::Empty)
+            Err(error) if !safe || !connection.read.is_empty() => Outcome::Failed(error),
+            Err(UpstreamError::Closed(_)) if connection.used => Outcome::Stale(RequestBody::Empty),
+            Err(error @ (UpstreamError::Closed(_) | UpstreamError::Timeout)) => {
+                Outcome::Unanswered(error)
             }
             Err(error) => Outcome::Failed(error),
         }
@@ -142,11 +155,12 @@ impl Exchange<'_> {
 
     /// Reads heads until the final one, and sends the body meanwhile.
     async fn read_head(
-        &self,
+        &mut self,
         connection: &mut Connection,
         sending: &mut Sending,
     ) -> Result<ResponseHead, UpstreamError> {
-        let mut patience = Patience::new(self.settings.response_timeout);
+        let mut patience = Patience::new(self.patience);
+        self.begun.get_or_insert(patience.since());
         let mut scan = HeadScan::default();
         let mut interim = 0;
         poll_fn(|cx| {

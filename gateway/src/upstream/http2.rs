@@ -9,21 +9,21 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, response};
+use http::{Method, Request, Response, StatusCode, response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portcullis_config::Upstream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::body::{Http2Body, RequestBody, ResponseBody};
+use super::body::RequestBody;
 use super::error::UpstreamError;
 use super::pool::UpstreamCounters;
 use super::search::Search;
 use super::slot::Slot;
 use super::stream::Stream;
-use super::target::Place;
 use super::tls::Trusted;
-use crate::patience::Wait;
 
 pub(super) use upload::{SentBody, Upload};
 
@@ -70,6 +70,11 @@ impl Multiplexed {
             }
         }
     }
+
+    /// Lets go of a connection that takes no requests.
+    pub(super) fn forget(&self) {
+        self.0.take();
+    }
 }
 
 /// Begins to speak HTTP/2.
@@ -91,38 +96,57 @@ async fn begin(stream: Stream) -> io::Result<SendRequest<SentBody>> {
     Ok(sender)
 }
 
-/// Sends a request and waits for the head of the answer.
-pub(super) async fn send_over(
-    mut sender: SendRequest<SentBody>,
+type Tried = Result<Response<Incoming>, TrySendError<Request<SentBody>>>;
+
+/// How a request went.
+pub(super) enum Sent {
+    /// The head of the answer is there, with the rest of it where there is one.
+    Answered(response::Parts, Option<(Incoming, Upload)>),
+    /// Not a byte of it was written; it may be sent again, whatever it is.
+    Unsent(hyper::Error, Request<RequestBody>),
+    /// It failed.
+    Failed(UpstreamError),
+}
+
+/// Sends a request; what comes back waits for the head of the answer, at most for `patience` when all of it is sent.
+/// Says when the wait begins. The request is gone before it, so that there is no room for it in what waits.
+pub(super) fn send_over(
+    sender: &mut SendRequest<SentBody>,
     settings: &Upstream,
+    patience: Duration,
     request: Request<RequestBody>,
-    place: Place,
-) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-    let head_only = request.method() == Method::HEAD;
+) -> (impl Future<Output = Sent>, Instant) {
+    let method = request.method().clone();
     let (parts, body) = request.into_parts();
-    let (upload, body) = Upload::new(body, settings);
-    let mut answer = pin!(sender.send_request(Request::from_parts(parts, body)));
+    let (upload, body, begun) = Upload::new(body, settings.body_timeout, patience);
+    let answer = sender.try_send_request(Request::from_parts(parts, body));
+    (wait_for(answer, upload, method), begun)
+}
+
+async fn wait_for(answer: impl Future<Output = Tried>, upload: Upload, method: Method) -> Sent {
+    let mut answer = pin!(answer);
     let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(answer.map_err(|error| upload.blame(error))),
-        Poll::Pending => upload
-            .poll_expired(cx)
-            .map(|()| Err(UpstreamError::Timeout)),
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => upload.poll_expired(cx).map(|()| None),
     });
-    let (head, incoming) = answer.await?.into_parts();
-    // There is nothing to read, and the announced length of what is not sent must not count as missing.
-    if head_only
-        || matches!(
-            head.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        )
-    {
-        return Ok((head, ResponseBody::Empty));
+    match answer.await {
+        None => Sent::Failed(UpstreamError::Timeout),
+        Some(Ok(answer)) => {
+            let (head, incoming) = answer.into_parts();
+            // There is nothing to read, and the announced length of what is not sent must not count as missing.
+            let empty = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+            let rest = (method != Method::HEAD && !empty.contains(&head.status))
+                .then_some((incoming, upload));
+            Sent::Answered(head, rest)
+        }
+        Some(Err(mut error)) => match error.take_message() {
+            Some(unsent) => {
+                let request = unsent.map(|_| upload.take_back());
+                Sent::Unsent(error.into_error(), request)
+            }
+            None => Sent::Failed(upload.blame(error.into_error())),
+        },
     }
-    let wait = Wait::new(settings.body_timeout);
-    Ok((
-        head,
-        ResponseBody::Http2(Box::new(Http2Body::new(incoming, wait, upload, place))),
-    ))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

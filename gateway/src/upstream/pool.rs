@@ -16,24 +16,25 @@ use tokio::time::Instant;
 use super::body::{RequestBody, ResponseBody};
 use super::ejection::Cause;
 use super::error::UpstreamError;
-use super::http1::{self, Connection, Outcome};
-use super::http2::send_over;
 use super::search::Search;
+use super::send::Sending;
 use super::slot::Slot;
 use super::stream::Stream;
 use super::target::{Place, Target};
 use super::tls::ClientTls;
-use crate::balance::{Ask, Chooser, hash};
+use crate::balance::{Ask, Budget, Chooser, hash};
 use crate::http1::HeadLimits;
 use crate::policy::Permit;
 
 /// What a worker counts about upstreams.
 #[derive(Debug, Clone)]
-pub(super) struct UpstreamCounters {
+pub struct UpstreamCounters {
     /// Connections made.
     pub connections: Counter,
     /// Requests sent again.
     pub retries: Counter,
+    /// Requests that were not, for the budget was used up.
+    pub over_budget: Counter,
 }
 
 /// The pools of one worker.
@@ -50,17 +51,14 @@ pub(super) struct Pool {
     target: Arc<Target>,
     slots: Vec<Rc<Slot>>,
     chooser: Chooser,
+    budget: Budget,
     /// Where its clock begins.
     begun: Instant,
 }
 
 impl Upstreams {
     /// No pools yet.
-    pub fn new(head_limits: HeadLimits, connections: Counter, retries: Counter) -> Self {
-        let counters = UpstreamCounters {
-            connections,
-            retries,
-        };
+    pub fn new(head_limits: HeadLimits, counters: UpstreamCounters) -> Self {
         Self {
             pools: RefCell::default(),
             head_limits: Cell::new(head_limits),
@@ -100,11 +98,17 @@ impl Upstreams {
         // nothing may open it again.
         let pool = self.pool(target);
         let place = target.place().await?;
+        let sending = Sending {
+            pool: &pool,
+            counters: &self.counters,
+            limits: self.head_limits.get(),
+            ask,
+        };
         match target.settings.protocol {
-            UpstreamProtocol::Http1 => self.send_http1(&pool, ask, (parts, body), place).await,
+            UpstreamProtocol::Http1 => sending.http1((parts, body), place).await,
             UpstreamProtocol::Http2 => {
                 let request = Request::from_parts(parts, body);
-                self.send_http2(&pool, ask, request, place).await
+                sending.http2(request, place).await
             }
             UpstreamProtocol::Tcp => Err(UpstreamError::NotHttp),
         }
@@ -143,75 +147,6 @@ impl Upstreams {
         pools.push(Rc::clone(&pool));
         pool
     }
-
-    async fn send_http1(
-        &self,
-        pool: &Pool,
-        ask: Ask,
-        (parts, mut body): (Parts, RequestBody),
-        mut place: Place,
-    ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let mut exchange = http1::Exchange {
-            parts,
-            limits: self.head_limits.get(),
-            settings: pool.settings(),
-        };
-        let mut search = Search::new(pool, ask);
-        let mut pooled = Pooled::Welcome;
-        loop {
-            let slot = search.next()?;
-            let idle = match pooled {
-                Pooled::Welcome => {
-                    slot.take_idle(pool.settings().idle_timeout, pool.target.epoch())
-                }
-                Pooled::Doubtful => None,
-            };
-            let connection = match idle {
-                Some(connection) => connection,
-                None => match Box::pin(search.connect(&slot, &self.counters)).await {
-                    Some(opened) => Connection::new(opened),
-                    None => continue,
-                },
-            };
-            let begun = pool.begin(&slot, &mut place);
-            match exchange.run(connection, body).await {
-                Outcome::Answered(mut head, answer) => {
-                    pool.answered(&slot, begun);
-                    search.mark(&slot, &mut head.parts);
-                    return Ok(answer.into_response(*head, &slot, place));
-                }
-                Outcome::Failed(error) => return Err(pool.failed(&slot, error)),
-                // Closed by the upstream while it was idle, before it read the request: nothing was lost. A fresh
-                // connection never is.
-                Outcome::Stale(unsent) => {
-                    self.counters.retries.inc();
-                    pooled = Pooled::Doubtful;
-                    body = unsent;
-                }
-            }
-        }
-    }
-
-    async fn send_http2(
-        &self,
-        pool: &Pool,
-        ask: Ask,
-        request: Request<RequestBody>,
-        mut place: Place,
-    ) -> Result<(response::Parts, ResponseBody), UpstreamError> {
-        let mut search = Search::new(pool, ask);
-        loop {
-            let slot = search.next()?;
-            let sender = slot.multiplexed.sender(&slot, &mut search, &self.counters);
-            let Some(sender) = sender.await else { continue };
-            let begun = pool.begin(&slot, &mut place);
-            let sent = send_over(sender, pool.settings(), request, place).await;
-            let (mut head, body) = sent.map_err(|error| pool.failed(&slot, error))?;
-            pool.answered(&slot, begun);
-            search.mark(&slot, &mut head);
-            return Ok((head, body));
-        }
-    }
 }
 
 /// A connection that one client has for itself, with its place in the upstream's `connections`.
@@ -220,15 +155,6 @@ pub struct Opened {
     /// The connection.
     pub stream: Stream,
     _place: Place,
-}
-
-/// What is thought of connections that were used before.
-#[derive(Debug, Clone, Copy)]
-enum Pooled {
-    /// They are used again.
-    Welcome,
-    /// One of them turned out to be closed: a fresh one, now.
-    Doubtful,
 }
 
 impl Pool {
@@ -240,6 +166,7 @@ impl Pool {
         let seed = hash(&(Rc::as_ptr(&room) as usize).to_be_bytes());
         Self {
             chooser: Chooser::new(&target.settings.balance, seed),
+            budget: Budget::new(target.settings.retries.budget),
             target: Arc::clone(target),
             slots,
             begun: Instant::now(),
@@ -257,6 +184,10 @@ impl Pool {
 
     pub(super) fn epoch(&self) -> u64 {
         self.target.epoch()
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(super) fn slots(&self) -> &[Rc<Slot>] {
@@ -285,7 +216,7 @@ impl Pool {
     }
 
     /// A request is given to an endpoint; says when.
-    fn begin(&self, slot: &Rc<Slot>, place: &mut Place) -> Duration {
+    pub(super) fn begin(&self, slot: &Rc<Slot>, place: &mut Place) -> Duration {
         slot.endpoint.count_request();
         if self.chooser.counts() && self.slots.len() > 1 {
             place.open = Some(slot.open());
@@ -294,7 +225,7 @@ impl Pool {
     }
 
     /// The request came to nothing.
-    fn failed(&self, slot: &Slot, error: UpstreamError) -> UpstreamError {
+    pub(super) fn failed(&self, slot: &Slot, error: UpstreamError) -> UpstreamError {
         if let Some(cause) = Cause::of(&error) {
             self.blame(slot, cause);
         }
@@ -316,7 +247,7 @@ impl Pool {
     }
 
     /// The head of its answer is there.
-    fn answered(&self, slot: &Slot, begun: Duration) {
+    pub(super) fn answered(&self, slot: &Slot, begun: Duration) {
         self.well(slot);
         if begun > Duration::ZERO {
             let now = self.time();

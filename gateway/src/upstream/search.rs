@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::connect::{connect, share};
 use super::ejection::Cause;
 use super::error::UpstreamError;
+use super::http1::Connection;
 use super::pool::{Pool, UpstreamCounters};
 use super::slot::Slot;
 use super::sticky;
@@ -64,6 +65,11 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// A connection of it that waits to be used again.
+    pub(super) fn take_idle(&self, slot: &Slot) -> Option<Connection> {
+        slot.take_idle(self.pool.settings().idle_timeout, self.pool.epoch())
+    }
+
     /// Connects to it; `None` where it has to be another one.
     pub(super) async fn connect(
         &mut self,
@@ -101,6 +107,23 @@ impl<'a> Search<'a> {
         self.pool.blame(slot, Cause::Connect);
         self.tried.push(slot.endpoint.name);
         self.last = Some(error);
+    }
+
+    /// Whether there is one to ask instead of this.
+    pub(super) fn has_other(&self, slot: &Slot) -> bool {
+        let slots = self.pool.slots().iter();
+        let mut others = slots.filter(|it| it.endpoint.name != slot.endpoint.name);
+        others.any(|it| it.endpoint.is_up() && !self.tried.contains(&it.endpoint.name))
+    }
+
+    /// Goes on to another one, which has the whole time to connect. Where all were tried they are tried again.
+    pub(super) fn leave(&mut self, slot: &Slot) {
+        self.tried.push(slot.endpoint.name);
+        if self.tried.len() >= self.pool.slots().len() {
+            self.tried.clear();
+        }
+        self.end = None;
+        self.ask.sticky = None;
     }
 
     /// Has the client come back to where its answer is from.

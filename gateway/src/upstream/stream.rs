@@ -66,12 +66,17 @@ impl Stream {
 
     /// Writes all of `bytes`, unless the service takes none of them for as long as `stall`.
     pub(super) async fn write_all(&self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+        self.write_from(&mut bytes, stall).await
+    }
+
+    /// The same; what was not written is left in `bytes`.
+    pub(super) async fn write_from(&self, bytes: &mut &[u8], stall: Duration) -> io::Result<()> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         match self {
             Self::Plain(tcp) => {
                 while !bytes.is_empty() {
                     match tcp.try_write(bytes) {
-                        Ok(written) => bytes = &bytes[written..],
+                        Ok(written) => *bytes = &bytes[written..],
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             timeout(stall, tcp.writable()).await.map_err(late)??;
                         }
@@ -83,7 +88,7 @@ impl Stream {
             Self::Tls(tls) => {
                 while !bytes.is_empty() {
                     let write = poll_fn(|cx| tls.poll_write(bytes, cx));
-                    bytes = &bytes[timeout(stall, write).await.map_err(late)??..];
+                    *bytes = &bytes[timeout(stall, write).await.map_err(late)??..];
                 }
                 let flush = poll_fn(|cx| tls.poll_drain(cx));
                 timeout(stall, flush).await.map_err(late)?

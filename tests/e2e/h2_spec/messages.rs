@@ -240,7 +240,7 @@ fn lengths() -> Vec<Case> {
                 1,
                 request("POST", "/", &[("content-length", "4")]),
             ),
-            Malformed(1),
+            Stream(1, PROTOCOL),
         ),
         case(
             "a length that is no number",

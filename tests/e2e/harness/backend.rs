@@ -37,6 +37,8 @@ pub(crate) enum Mood {
     Hung,
     /// Resets the connection.
     Resetting,
+    /// Resets one connection, and is well from then on.
+    ResettingOnce,
     /// Answers with what is no HTTP.
     Babbling,
 }
@@ -112,6 +114,17 @@ impl Backend {
     }
 }
 
+impl Shared {
+    fn next_mood(&self) -> Mood {
+        let mut mood = self.mood.lock().unwrap();
+        let now = *mood;
+        if now == Mood::ResettingOnce {
+            *mood = Mood::Well(200);
+        }
+        now
+    }
+}
+
 impl Drop for Backend {
     fn drop(&mut self) {
         if let Some(listener) = &self.listener {
@@ -124,7 +137,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     // What goes wrong here is what the gateway did, or what was asked for.
     while let Ok(line) = request(&mut stream).await {
         shared.seen.lock().unwrap().push(line);
-        let mood = *shared.mood.lock().unwrap();
+        let mood = shared.next_mood();
         let status = match mood {
             Mood::Well(status) => status,
             Mood::Slow(time) => {
@@ -136,7 +149,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 let _ = stream.write_all(b"SIP/2.0 200 OK\r\n\r\n").await;
                 return;
             }
-            Mood::Resetting => {
+            Mood::Resetting | Mood::ResettingOnce => {
                 let _ = stream.set_zero_linger();
                 return;
             }

@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Any request, up to the head of its answer.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<http::Response<Incoming>, Refused> {

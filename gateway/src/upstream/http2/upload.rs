@@ -8,10 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use portcullis_config::Upstream;
+use tokio::time::Instant;
 
 use crate::patience::Patience;
 use crate::upstream::body::{ClientBodyError, RequestBody};
@@ -56,22 +57,34 @@ struct Waits {
 }
 
 impl Upload {
-    pub(super) fn new(body: RequestBody, settings: &Upstream) -> (Self, SentBody) {
+    /// The body may stand still for `stall`, and the answer may take `patience`. Says when the wait begins.
+    pub(super) fn new(
+        body: RequestBody,
+        stall: Duration,
+        patience: Duration,
+    ) -> (Self, SentBody, Instant) {
         let turn = match &body {
             RequestBody::Empty => Turn::Over,
             RequestBody::Stream(_) => Turn::Upstream,
         };
+        let answer = Patience::new(patience);
+        let begun = answer.since();
         let shared = Rc::new(Shared {
             body: RefCell::new(Some(body)),
             failed: Cell::new(None),
             turn: Cell::new(turn),
             waits: RefCell::new(Waits {
-                stall: Patience::new(settings.body_timeout),
-                answer: Patience::new(settings.response_timeout),
+                stall: Patience::new(stall),
+                answer,
             }),
             sender: RefCell::new(None),
         });
-        (Self(Rc::clone(&shared)), SentBody(shared))
+        (Self(Rc::clone(&shared)), SentBody(shared), begun)
+    }
+
+    /// The body of a request that was not sent.
+    pub(super) fn take_back(&self) -> RequestBody {
+        self.0.body.take().unwrap_or(RequestBody::Empty)
     }
 
     /// What an error of the stream means: where the client's body failed, that is the cause.

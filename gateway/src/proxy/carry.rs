@@ -1,4 +1,4 @@
-//! A WebSocket after its 101: bytes both ways until both sides have ended.
+//! A WebSocket after its service has switched: bytes both ways until both sides have ended.
 //!
 //! Promises: what was read beyond the heads goes first; after the end of one side the other goes on, `timeouts.write`
 //! longer than its last byte; a tunnel that would not be allowed any more, after a reload or a change of what is trusted,
@@ -8,50 +8,28 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use http::{Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::SharedIo;
-use super::respond::End;
-use crate::http1::{ConnectionHeader, Framing, encode};
-use crate::proxy::admission::admit;
-use crate::proxy::client::{Client, View};
-use crate::proxy::response::AnswerBody;
-use crate::proxy::tunnel::Tunnel;
-use crate::proxy::upgrade::Asked;
-use crate::proxy::worker::Worker;
+use super::admission::admit;
+use super::client::{Client, View};
+use super::response::Recorder;
+use super::tunnel::Tunnel;
+use super::upgrade::Asked;
+use super::worker::Worker;
 use crate::reason::Reason;
-use crate::upstream::RequestBody;
+use crate::upstream::{RequestBody, Switched};
 
-/// Sends the 101 and carries bytes until the tunnel ends. Nothing follows on the connection.
-pub(super) async fn run<S>(
-    io: &SharedIo<S>,
-    response: Response<AnswerBody>,
+/// Carries bytes between a client and a service that has switched, until the tunnel ends: first what was read of the client
+/// already, and what it is sent before anything else.
+pub(super) async fn carry<S>(
+    mut stream: S,
+    first: (BytesMut, BytesMut),
+    (mut switched, mut recorder): (Box<Switched>, Recorder),
     client: &Client,
     worker: &Rc<Worker>,
-) -> End
-where
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (head, body) = response.into_parts();
-    let Some((mut switched, mut recorder)) = body.into_switched() else {
-        return End::Abort; // A 101 comes with its connection; without one there is nothing to carry.
-    };
-    let first = {
-        let mut io = io.borrow_mut();
-        io.answering = true;
-        let mut first = BytesMut::new();
-        let goes_on = (ConnectionHeader::KeepAlive, Version::HTTP_11);
-        encode::response_head(
-            &mut first,
-            head.status,
-            &head.headers,
-            Framing::None,
-            goes_on,
-        );
-        first.extend_from_slice(&switched.early);
-        (std::mem::take(&mut io.read), first)
-    };
     let mut tunnel = {
         let timeouts = &worker.snapshot().timeouts;
         let rest = timeouts.tunnel.min(timeouts.write);
@@ -60,8 +38,7 @@ where
     let asked = recorder.take_asked();
     let mut seen: Option<Rc<View>> = None;
     let ended = poll_fn(|cx| {
-        let mut io = io.borrow_mut();
-        tunnel.poll((&mut io.stream, &mut switched.stream), cx, || {
+        tunnel.poll((&mut stream, &mut switched.stream), cx, || {
             let view = client.view(worker);
             let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
             let reason = match known {
@@ -79,7 +56,6 @@ where
         Ok(Some(reason)) => recorder.tell(reason, None),
         Err(_) => {} // One of them is gone; the record says that it was not complete.
     }
-    End::Abort
 }
 
 /// Why the request would be refused now, if it would.
