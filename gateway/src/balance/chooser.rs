@@ -21,7 +21,7 @@ pub trait Candidate {
 /// What is known of who asks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ask {
-    /// The [`hash`](super::hash) of what belongs to one endpoint; used by `balance = "hash"`.
+    /// The [`hash`](super::hash()) of what belongs to one endpoint; used by `balance = "hash"`.
     pub key: Option<u64>,
     /// The name of the endpoint it was at before, which it gets again if it can.
     pub sticky: Option<u64>,

@@ -2,7 +2,7 @@
 //!
 //! connection → policy → permit → upstream → PROXY header → tunnel → a line of the access log. Where TLS does not end here
 //! (`passthrough`) the ClientHello is the first of the bytes.
-//! Promises: not a byte of a client reaches an upstream without a [`Permit`](crate::policy::Permit); a connection that would not
+//! Promises: not a byte of a client reaches an upstream without a [`Permit`]; a connection that would not
 //! be allowed any more ends, and one whose client is revoked within `timeouts.revoked`.
 
 mod admission;
