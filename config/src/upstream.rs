@@ -1,5 +1,6 @@
 //! `[upstream.NAME]`: where requests go.
 mod balance;
+mod dns;
 mod ejection;
 mod endpoint;
 mod health;
@@ -19,6 +20,7 @@ use crate::{Located, UpstreamTls};
 
 use self::balance::RawBalance;
 pub use self::balance::{Balance, HashOn};
+use self::dns::RawDns;
 pub use self::ejection::Ejection;
 use self::ejection::RawEjection;
 use self::endpoint::RawEndpoint;
@@ -46,6 +48,8 @@ pub struct Upstream {
     pub ejection: Ejection,
     /// When a request is sent again.
     pub retries: Retries,
+    /// How often the names of endpoints are looked up. Default with each connection.
+    pub dns: Option<Duration>,
     /// How they are asked whether they are well. Default not at all.
     pub health: Option<Health>,
     /// How long one that is back or new takes to its whole share. Default it has it at once.
@@ -146,6 +150,8 @@ pub(crate) struct RawUpstream {
     ejection: Option<Located<RawEjection>>,
     /// When a request that was not answered is sent again.
     retries: Option<Located<RawRetries>>,
+    /// How the names of endpoints are looked up.
+    dns: Option<Located<RawDns>>,
     /// How endpoints are asked whether they are well. Default: not at all.
     health: Option<Located<RawHealth>>,
     /// What is spoken to the service: `http1`, `h2` (HTTP/2, for gRPC), or `tcp` (bytes, for `[[site.tcp]]`).
@@ -185,6 +191,7 @@ impl Upstream {
             sticky: None,
             ejection: Ejection::default(),
             retries: Retries::default(),
+            dns: None,
             health: None,
             slow_start: None,
             protocol: UpstreamProtocol::Http1,
@@ -273,6 +280,7 @@ impl RawUpstream {
             retries: self
                 .retries
                 .map_or(default.retries, |raw| raw.value.check(check)),
+            dns: self.dns.and_then(|raw| raw.value.check(check)),
             health: self
                 .health
                 .and_then(|raw| raw.value.check(check, &raw.span)),

@@ -86,6 +86,7 @@ mod tcp;
 mod tcp_ends;
 mod tcp_services;
 mod upstream_balance;
+mod upstream_dns;
 mod upstream_health;
 mod upstream_retries;
 mod upstream_tls;

@@ -42,6 +42,8 @@ impl Page {
             self.duration("per_try", per_try);
         }
         self.list("on", retries.on.iter().map(u16::to_string));
+        self.table(&format!("{table}.dns"));
+        self.duration_or_off("every", upstream.dns);
         if let Some(health) = &upstream.health {
             self.table(&format!("{table}.health"));
             self.health(health);

@@ -242,6 +242,10 @@ fn ejection_and_health_checks_mean_something() {
         "retries = { attempts = 6 }",
         "24:24 must be between 0 and 5",
     );
+    line(
+        "dns = { every = \"99ms\" }",
+        "24:17 must be between 100ms and 1d",
+    );
     line("health = { interval = \"1s\" }", "24:10 this asks nothing");
     line("health = { tcp = false }", "24:10 this asks nothing");
     line(

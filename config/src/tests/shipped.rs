@@ -185,7 +185,7 @@ fn the_samples_for_vendors_load() {
 }
 
 /// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 36] = [
+const TABLES: [(&str, &str); 37] = [
     ("Top level", ""),
     ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
     (
@@ -249,6 +249,10 @@ const TABLES: [(&str, &str); 36] = [
     (
         "`[upstream.NAME.retries]`",
         "/properties/upstream/additionalProperties/properties/retries",
+    ),
+    (
+        "`[upstream.NAME.dns]`",
+        "/properties/upstream/additionalProperties/properties/dns",
     ),
     (
         "`[upstream.NAME.health]`",
@@ -400,6 +404,7 @@ ejection = { failures = 0, for = "1m", max_share = 0.125 }
 endpoint = "http://s"
 balance = "p2c"
 slow_start = "30s"
+dns = { every = "30s" }
 retries = { attempts = 0, budget = 0.05, per_try = "1s", on = [504, 502] }
 health = { tcp = true, interval = "1s", healthy = 1 }
 [upstream.asked]

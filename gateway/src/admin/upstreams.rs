@@ -41,10 +41,10 @@ pub(super) fn encode(out: &mut String, targets: &[Arc<Target>]) -> fmt::Result {
 fn endpoints(targets: &[Arc<Target>]) -> impl Iterator<Item = (String, Arc<Endpoint>)> {
     targets.iter().flat_map(|target| {
         let upstream = label(&target.name);
-        target.endpoints().iter().map(move |endpoint| {
+        let endpoints = Vec::clone(&target.endpoints());
+        endpoints.into_iter().map(move |endpoint| {
             let at = label(&endpoint.label());
-            let labels = format!("upstream={upstream},endpoint={at}");
-            (labels, Arc::clone(endpoint))
+            (format!("upstream={upstream},endpoint={at}"), endpoint)
         })
     })
 }

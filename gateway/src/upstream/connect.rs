@@ -10,14 +10,17 @@ use super::endpoint::Endpoint;
 use super::stream::Stream;
 use super::tls::{ClientTls, Trusted};
 
-/// Connects until `end`, its name's lookup and a TLS handshake included. Each address of a name has an equal share of what is left: one
-/// that is silent leaves time for the next.
+/// Connects until `end`, its name's lookup and a TLS handshake included. Each address of a name has an equal share of
+/// what is left: one that is silent leaves time for the next.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     tls: Option<&ClientTls>,
     end: Instant,
 ) -> io::Result<(Stream, Trusted)> {
-    let tcp = connect_host(&endpoint.host, endpoint.port, end).await?;
+    let tcp = match endpoint.ip {
+        Some(ip) => timeout_at(end, TcpStream::connect((ip, endpoint.port))).await??,
+        None => connect_host(&endpoint.host, endpoint.port, end).await?,
+    };
     tcp.set_nodelay(true)?;
     let Some(tls) = tls else {
         return Ok((Stream::Plain(tcp), Trusted::PLAIN));

@@ -2,6 +2,7 @@
 //!
 //! Workers tell what failed; what takes time is done by one task of the control runtime, which is woken for it.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -66,18 +67,7 @@ impl Target {
         if row < settings.failures || endpoint.is_ejected() {
             return;
         }
-        let most = settings.max_share.of(self.endpoints().len());
-        let more = |ejected: usize| (ejected < most).then_some(ejected + 1);
-        let counted = self
-            .ejected
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        if counted.is_err() {
-            return;
-        }
-        let back_at = millis(self.age() + settings.period);
-        endpoint.back_at.store(back_at, Ordering::Relaxed);
-        if !endpoint.eject(cause) {
-            self.ejected.fetch_sub(1, Ordering::Relaxed); // Another worker was first.
+        if !self.eject(endpoint, cause) {
             return;
         }
         let (upstream, at, cause) = (&*self.name, endpoint.label(), cause.as_str());
@@ -89,6 +79,20 @@ impl Target {
         );
         self.tell_if_all_are_out();
         self.wake.notify_one();
+    }
+
+    /// Leaves an endpoint out, if there is room for it among those that may be.
+    fn eject(&self, endpoint: &Endpoint, cause: Cause) -> bool {
+        // Nothing is behind the lock that could be broken by a panic.
+        let _deciding = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (settings, endpoints) = (&self.settings.ejection, self.endpoints());
+        let ejected = endpoints.iter().filter(|it| it.is_ejected()).count();
+        if ejected >= settings.max_share.of(endpoints.len()) {
+            return false;
+        }
+        let back_at = millis(self.age() + settings.period);
+        endpoint.back_at.store(back_at, Ordering::Relaxed);
+        endpoint.eject(cause)
     }
 
     /// What an endpoint said when it was asked whether it is well.
@@ -141,7 +145,6 @@ impl Target {
         endpoint.failures.store(probation, Ordering::Relaxed);
         self.start_slowly(endpoint);
         endpoint.readmit();
-        self.ejected.fetch_sub(1, Ordering::Relaxed);
         let (upstream, at) = (&*self.name, endpoint.label());
         tracing::info!(upstream, endpoint = at, "endpoint is used again");
     }

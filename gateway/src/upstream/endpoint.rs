@@ -2,6 +2,7 @@
 //!
 //! Workers look at it for every request and write only what changed, so that its memory stays with all of them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,8 +23,12 @@ const COLD: u32 = 26;
 /// One host and port of an upstream.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// DNS name or IP literal.
+    /// DNS name or IP literal, as it was written.
     pub host: String,
+    /// The address of the name that this is, where it was looked up in time.
+    pub(super) ip: Option<IpAddr>,
+    /// Its place in the configuration, which it shares with the other addresses of its name.
+    pub(super) written: usize,
     /// TCP port.
     pub port: u16,
     /// What tells it from the others, at every gateway of a fleet alike.
@@ -46,13 +51,21 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(upstream: &str, address: &Address) -> Self {
+    /// The endpoint that stands at a place in the configuration, or one address of its name.
+    pub(super) fn new(
+        upstream: &str,
+        (written, address): (usize, &Address),
+        ip: Option<IpAddr>,
+    ) -> Self {
+        let host = ip.map_or_else(|| address.host.clone(), |ip| ip.to_string());
         // The upstream's name is in it: who has seen one digest knows nothing of another upstream's.
-        let text = format!("{upstream} {}:{}", address.host, address.port);
+        let text = format!("{upstream} {host}:{}", address.port);
         let mut name = [0; 8];
         name.copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..8]);
         Self {
             host: address.host.clone(),
+            ip,
+            written,
             port: address.port,
             name: u64::from_be_bytes(name),
             weight: address.weight,
@@ -67,11 +80,12 @@ impl Endpoint {
         }
     }
 
-    /// `HOST:PORT`, for people.
+    /// `HOST:PORT`, or the address with its port, for people.
     pub fn label(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
+        match self.ip {
+            Some(ip) => SocketAddr::new(ip, self.port).to_string(),
+            None if self.host.contains(':') => format!("[{}]:{}", self.host, self.port),
+            None => format!("{}:{}", self.host, self.port),
         }
     }
 

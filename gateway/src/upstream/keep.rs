@@ -1,25 +1,35 @@
 //! What is done for a target on the control runtime, beside all requests.
 
 use std::future::pending;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use portcullis_config::{Endpoint, Located};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::dns::look_up;
 use super::health::ask;
 use super::target::Target;
 
-/// Has a target looked after as long as it is there: endpoints come back, warm up, and are asked whether they are
-/// well. A second call does nothing. Call within the control runtime, which is a local one: a handshake in which the
+/// Has a target looked after as long as it is there: endpoints come back, warm up, are looked up, and are asked whether
+/// they are well. A second call does nothing. Call within the control runtime, which is a local one: a handshake in which the
 /// gateway signs stays with its thread.
 pub fn keep(target: &Arc<Target>) {
     if target.kept.swap(true, Ordering::AcqRel) {
         return;
     }
     tokio::spawn(tend(Arc::downgrade(target), Arc::clone(&target.wake)));
+    let named = |it: &Located<Endpoint>| it.host.parse::<IpAddr>().is_err();
+    if let (Some(every), true) = (
+        target.settings.dns,
+        target.settings.endpoints.iter().any(named),
+    ) {
+        tokio::spawn(look_up_all(Arc::downgrade(target), every));
+    }
     if let Some(health) = &target.settings.health {
         tokio::task::spawn_local(ask_all(Arc::downgrade(target), health.interval));
     }
@@ -40,12 +50,20 @@ async fn tend(target: Weak<Target>, wake: Arc<Notify>) {
     }
 }
 
+async fn look_up_all(target: Weak<Target>, every: Duration) {
+    while let Some(target) = target.upgrade() {
+        look_up(&target).await;
+        drop(target);
+        sleep(spread(every)).await;
+    }
+}
+
 async fn ask_all(target: Weak<Target>, interval: Duration) {
     let mut next = Instant::now();
     while let Some(target) = target.upgrade() {
         next += spread(interval);
         let mut asked = JoinSet::new();
-        for endpoint in target.endpoints() {
+        for endpoint in target.endpoints().iter() {
             let (target, endpoint) = (Arc::clone(&target), Arc::clone(endpoint));
             asked.spawn_local(async move {
                 let said = ask(&target, &endpoint).await;

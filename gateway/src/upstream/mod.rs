@@ -7,6 +7,7 @@
 
 mod body;
 mod connect;
+mod dns;
 mod ejection;
 mod endpoint;
 mod error;

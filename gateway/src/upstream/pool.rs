@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -49,7 +50,11 @@ pub struct Upstreams {
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
-    slots: Vec<Rc<Slot>>,
+    slots: RefCell<Rc<[Rc<Slot>]>>,
+    /// Of the target's endpoints, that the slots are for.
+    edition: Cell<u64>,
+    /// How many more idle connections there may be.
+    room: Rc<Cell<usize>>,
     chooser: Chooser,
     budget: Budget,
     /// Where its clock begins.
@@ -81,8 +86,8 @@ impl Upstreams {
         let now = Instant::now();
         for pool in self.pools.borrow().iter() {
             let limit = pool.target.settings.idle_timeout;
-            let slots = pool.slots.iter();
-            slots.for_each(|slot| slot.close_idle(now, limit));
+            let slots = pool.slots(); // Also lets go of endpoints that are gone.
+            slots.iter().for_each(|slot| slot.close_idle(now, limit));
         }
     }
 
@@ -160,15 +165,18 @@ pub struct Opened {
 impl Pool {
     fn new(target: &Arc<Target>) -> Self {
         let room = Rc::new(Cell::new(target.settings.connections));
-        let slots = target.endpoints().iter();
-        let slots: Vec<_> = slots.map(|endpoint| Slot::new(endpoint, &room)).collect();
+        let edition = target.edition.load(Ordering::Acquire);
+        let slots = target.endpoints();
+        let slots = slots.iter().map(|endpoint| Slot::new(endpoint, &room));
         // Workers draw differently; where this one's memory lies is as good as a coin.
         let seed = hash(&(Rc::as_ptr(&room) as usize).to_be_bytes());
         Self {
             chooser: Chooser::new(&target.settings.balance, seed),
             budget: Budget::new(target.settings.retries.budget),
             target: Arc::clone(target),
-            slots,
+            slots: RefCell::new(slots.collect()),
+            edition: Cell::new(edition),
+            room,
             begun: Instant::now(),
         }
     }
@@ -190,26 +198,43 @@ impl Pool {
         &self.budget
     }
 
-    pub(super) fn slots(&self) -> &[Rc<Slot>] {
-        &self.slots
+    /// One for each endpoint of now; those that stay keep their connections.
+    pub(super) fn slots(&self) -> Rc<[Rc<Slot>]> {
+        let edition = self.target.edition.load(Ordering::Acquire);
+        if edition != self.edition.get() {
+            self.edition.set(edition);
+            let (endpoints, before) = (self.target.endpoints(), Rc::clone(&self.slots.borrow()));
+            let slots = endpoints.iter().map(|endpoint| {
+                let known = before.iter().find(|it| Arc::ptr_eq(&it.endpoint, endpoint));
+                known.map_or_else(|| Slot::new(endpoint, &self.room), Rc::clone)
+            });
+            self.slots.replace(slots.collect());
+        }
+        Rc::clone(&self.slots.borrow())
+    }
+
+    /// Whether there is a choice.
+    fn has_choice(&self) -> bool {
+        self.slots.borrow().len() > 1
     }
 
     /// The endpoint for a request, but for those whose names are in `tried`.
     pub(super) fn choose(&self, ask: &Ask, tried: &[u64]) -> Option<Rc<Slot>> {
-        if let [only] = self.slots() {
+        let slots = self.slots();
+        if let [only] = &*slots {
             return tried.is_empty().then(|| Rc::clone(only));
         }
         let untried = |slot: &Rc<Slot>| !tried.contains(&slot.endpoint.name);
         let usable = |slot: &Rc<Slot>| slot.endpoint.is_up() && untried(slot);
-        let chosen = self.chooser.choose(&self.slots, ask, usable);
+        let chosen = self.chooser.choose(&slots, ask, usable);
         // It is better to try one that is left out than to refuse.
-        let at = chosen.or_else(|| self.chooser.choose(&self.slots, ask, untried))?;
-        self.slots.get(at).map(Rc::clone)
+        let at = chosen.or_else(|| self.chooser.choose(&slots, ask, untried))?;
+        slots.get(at).map(Rc::clone)
     }
 
     /// The time, where somebody looks at it.
     pub(super) fn time(&self) -> Duration {
-        match self.chooser.measures() && self.slots.len() > 1 {
+        match self.chooser.measures() && self.has_choice() {
             true => self.begun.elapsed(),
             false => Duration::ZERO,
         }
@@ -218,7 +243,7 @@ impl Pool {
     /// A request is given to an endpoint; says when.
     pub(super) fn begin(&self, slot: &Rc<Slot>, place: &mut Place) -> Duration {
         slot.endpoint.count_request();
-        if self.chooser.counts() && self.slots.len() > 1 {
+        if self.chooser.counts() && self.has_choice() {
             place.open = Some(slot.open());
         }
         self.time()
@@ -234,14 +259,14 @@ impl Pool {
 
     /// Counts a failure against an endpoint; one that is alone is never left out.
     pub(super) fn blame(&self, slot: &Slot, cause: Cause) {
-        if self.slots.len() > 1 {
+        if self.has_choice() {
             self.target.failed(&slot.endpoint, cause);
         }
     }
 
     /// It did what was asked of it.
     fn well(&self, slot: &Slot) {
-        if self.slots.len() > 1 {
+        if self.has_choice() {
             slot.endpoint.succeeded();
         }
     }

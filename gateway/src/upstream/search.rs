@@ -111,8 +111,10 @@ impl<'a> Search<'a> {
 
     /// Whether there is one to ask instead of this.
     pub(super) fn has_other(&self, slot: &Slot) -> bool {
-        let slots = self.pool.slots().iter();
-        let mut others = slots.filter(|it| it.endpoint.name != slot.endpoint.name);
+        let slots = self.pool.slots();
+        let mut others = slots
+            .iter()
+            .filter(|it| it.endpoint.name != slot.endpoint.name);
         others.any(|it| it.endpoint.is_up() && !self.tried.contains(&it.endpoint.name))
     }
 

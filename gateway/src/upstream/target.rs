@@ -1,7 +1,7 @@
 //! An upstream as all workers see it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,11 +27,13 @@ pub struct Target {
     pub name: Arc<str>,
     /// How it is spoken to over TLS; `None` for plain TCP.
     pub tls: Option<ArcSwap<ClientTls>>,
-    endpoints: Vec<Arc<Endpoint>>,
+    pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Counts up when the endpoints change.
+    pub(super) edition: AtomicU64,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// How many endpoints are ejected.
-    pub(super) ejected: AtomicUsize,
+    /// Held by who decides on an ejection, so that two do not take the last place.
+    pub(super) ejecting: Mutex<()>,
     /// Where its clock begins.
     begun: Instant,
     /// Wakes the task that tends it.
@@ -66,28 +68,28 @@ impl Target {
     }
 
     fn new(settings: &Upstream, tls: Option<ClientTls>) -> Self {
-        let endpoints = settings.endpoints.iter();
+        let endpoints = settings.endpoints.iter().enumerate();
+        let endpoints = endpoints.map(|(at, it)| Endpoint::new(&settings.name, (at, it), None));
         Self {
             settings: settings.clone(),
             name: settings.name.as_str().into(),
-            endpoints: endpoints
-                .map(|address| Arc::new(Endpoint::new(&settings.name, address)))
-                .collect(),
+            endpoints: ArcSwap::from_pointee(endpoints.map(Arc::new).collect()),
+            edition: AtomicU64::new(0),
             tls: tls.map(ArcSwap::from_pointee),
             places: Arc::new(Semaphore::new(
                 settings.connections.min(Semaphore::MAX_PERMITS),
             )),
             waiting: AtomicUsize::new(0),
-            ejected: AtomicUsize::new(0),
+            ejecting: Mutex::new(()),
             begun: Instant::now(),
             wake: Arc::new(Notify::new()),
             kept: AtomicBool::new(false),
         }
     }
 
-    /// In the order of the configuration.
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+    /// In the order of the configuration; those of now.
+    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
     }
 
     /// How long it has been there.
