@@ -18,10 +18,10 @@ fn future5<A, B, C, D, E, F: Future>(_: impl FnOnce(A, B, C, D, E) -> F) -> usiz
 
 #[test]
 fn the_task_of_a_connection_is_small() {
+    // A word more for a socket where the tests of the workspace bring in tokio's other runtime.
     let task = future5(run);
-    assert!(task <= 1_056, "{task} bytes");
+    assert!(task <= 1_056 + 8, "{task} bytes");
     let stream = size_of::<TlsStream>();
-    // A word more where the tests of the workspace bring in tokio's other runtime.
     assert!(stream <= 64, "{stream} bytes");
 }
 
@@ -30,6 +30,6 @@ fn a_handshake_in_progress_is_bounded() {
     let accept = future3(tls::accept::<Sites<'_>>);
     assert!(accept <= 6_656, "{accept} bytes");
     let begin = future5(begin);
-    // What the allocator gives to all from 6 KiB on.
-    assert!(begin <= 7_168, "{begin} bytes");
+    // What the allocator gives to all from 6 KiB on, and that word for each of the six places a socket has in it.
+    assert!(begin <= 7_168 + 6 * 8, "{begin} bytes");
 }
