@@ -26,12 +26,12 @@ const COMPARE_AND_SET: &str = "local now = redis.call('GET', KEYS[1]) \
      if now == (ARGV[2] or false) then redis.call('SET', KEYS[1], ARGV[1]) return 1 end return 0";
 
 /// Counts one caller (GCRA): microseconds to wait, 0 where it may go on. Two arguments: microseconds between two, and how
-/// many at once. What is kept is when the caller is even with its rate. `TIME` is the server's.
+/// many at once. What is kept is when the caller is even with its rate. `TIME` is the server's. Half a microsecond is what a double rounds away at that size.
 const COUNT: &str = "local t = redis.call('TIME') local now = t[1] * 1000000 + t[2] \
      local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]) \
      local even = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + interval \
      local wait = even - now - interval * burst \
-     if wait > 0 then return math.ceil(wait) end \
+     if wait > 0.5 then return math.ceil(wait) end \
      redis.call('SET', KEYS[1], string.format('%.3f', even), 'PX', math.ceil((even - now) / 1000) + 1) return 0";
 
 /// A store that may be away.
