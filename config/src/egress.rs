@@ -1,6 +1,8 @@
 //! `[[egress]]`: the way out for programs of this machine, in plain text up to the gateway.
 //!
 //! It comes to a listener on a loopback address and a site without a certificate that only it serves.
+use std::net::SocketAddr;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -34,7 +36,7 @@ pub(crate) struct RawEgress {
     name: Option<Located<String>>,
     /// Loopback address and port where programs of this machine connect: `127.0.0.1:15001`, `[::1]:15001`. Required.
     bind: Option<Located<String>>,
-    /// Hosts that are served, as `Host` names them. Default: every host.
+    /// Hosts that are served, as `Host` names them. Required, but for bytes.
     #[schemars(schema_with = "one_or_many::<String>")]
     hosts: Option<Vec<Located<String>>>,
     /// Where requests, or the bytes of connections, go: name of an `[upstream.NAME]`, or an address. Required.
@@ -60,44 +62,28 @@ impl RawEgress {
         at: usize,
         around: &mut Surroundings<'_>,
     ) -> Option<(Listener, CheckedSite)> {
-        let name = self.name();
-        let bind = check.required(table, "bind", self.bind);
-        let bind = bind.and_then(|text| check.address(&text));
-        if let Some(bind) = &bind
-            && !bind.ip().is_loopback()
-        {
-            check
-                .error(
-                    &bind.span,
-                    "an egress takes plain text, so it listens on a loopback address",
-                )
-                .help(
-                    "write \"127.0.0.1:PORT\"; for clients from elsewhere there is `[[listener]]`",
-                );
-        }
-        let hosts = match self.hosts {
-            Some(hosts) => hosts_of(check, (table, "hosts"), Some(hosts)),
-            None => vec![Located {
-                value: HostPattern::Any,
-                span: table.clone(),
-            }],
-        };
-        let rate_limits = named_limits(check, around.rate_limits, self.rate_limits);
-        let upstream = check.required(table, "upstream", self.upstream)?;
+        let name = self.name().map_or_else(String::new, |name| name.value);
+        let bind = check.required(table, "bind", self.bind.clone());
+        let bind = bind.and_then(|text| loopback(check, &text));
+        let upstream = check.required(table, "upstream", self.upstream.clone())?;
         let index = around.upstreams.index(check, &upstream, Carries::Either)?;
-        let speech = match (around.upstreams.protocol_of(index)?, &self.http2) {
-            (UpstreamProtocol::Tcp, Some(http2)) => {
-                check.error(
-                    &http2.span,
-                    "`http2` does nothing in front of a TCP upstream",
-                );
-                Speech::Tcp
-            }
-            (UpstreamProtocol::Tcp, None) => Speech::Tcp,
-            (_, Some(http2)) if http2.value => Speech::Http2,
+        let http2 = self.http2.as_ref().is_some_and(|http2| http2.value);
+        let speech = match around.upstreams.protocol_of(index)? {
+            UpstreamProtocol::Tcp => Speech::Tcp,
+            _ if http2 => Speech::Http2,
             _ => Speech::Http1,
         };
-        let name = name.map_or_else(String::new, |name| name.value);
+        let hosts = if speech == Speech::Tcp {
+            self.says_nothing_of_requests(check);
+            vec![Located {
+                value: HostPattern::Any,
+                span: table.clone(),
+            }]
+        } else {
+            // Without them a rule for some site would let programs out here.
+            hosts_of(check, (table, "hosts"), self.hosts)
+        };
+        let rate_limits = named_limits(check, around.rate_limits, self.rate_limits);
         let mut site = site(name.clone(), hosts.clone(), rate_limits);
         match speech {
             Speech::Tcp => site.tcp.push(TcpRoute {
@@ -129,6 +115,37 @@ impl RawEgress {
         };
         Some((listener, checked))
     }
+
+    /// Reports what is about requests, where there are none.
+    fn says_nothing_of_requests(&self, check: &mut Check<'_>) {
+        let first = |list: &Option<Vec<Located<String>>>| {
+            let first = list.iter().flatten().next();
+            first.map(|text| text.span.clone())
+        };
+        let useless = [
+            ("hosts", first(&self.hosts)),
+            ("http2", self.http2.as_ref().map(|http2| http2.span.clone())),
+            ("rate_limits", first(&self.rate_limits)),
+        ];
+        for (key, span) in useless {
+            if let Some(span) = span {
+                let message = format!("`{key}` does nothing in front of a TCP upstream");
+                check.error(&span, message);
+            }
+        }
+    }
+}
+
+/// The address, which nobody reaches from elsewhere.
+fn loopback(check: &mut Check<'_>, text: &Located<String>) -> Option<Located<SocketAddr>> {
+    let bind = check.address(text)?;
+    if !bind.ip().is_loopback() {
+        let message = "an egress takes plain text, so it listens on a loopback address";
+        check
+            .error(&bind.span, message)
+            .help("write \"127.0.0.1:PORT\"; for clients from elsewhere there is `[[listener]]`");
+    }
+    Some(bind)
 }
 
 /// A site that nobody shakes hands with.

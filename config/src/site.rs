@@ -10,7 +10,6 @@ use crate::client_cert::RawClientCert;
 use crate::host::parse_pattern;
 use crate::hsm_ref::Tokens;
 use crate::listener::{Draft, Protocol};
-use crate::rate_limit::named_limits;
 use crate::resumption::{Heir, Inherited, Layer, RawResumption};
 use crate::route::{EarlyData, RawRoute, SiteSays, Upstreams};
 use crate::schema::one_or_many;
@@ -20,7 +19,7 @@ use crate::trust::Trusts;
 use crate::value::quoted;
 use crate::{Certificate, ClientCert, KeyPolicy, Located, Resumption, Route, TcpRoute, TlsPolicy};
 
-use self::routes::{WrittenRoutes, routes};
+use self::routes::{WrittenRoutes, limits, routes};
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -204,6 +203,7 @@ impl RawSite {
             },
         };
         let routes = routes(check, table, written, &says, around);
+        let rate_limits = limits(check, around.rate_limits, self.rate_limits, &routes);
         let http2 = self.http2.unwrap_or(true);
         let site = Site {
             name,
@@ -215,7 +215,7 @@ impl RawSite {
             resumption,
             http2,
             routes,
-            rate_limits: named_limits(check, around.rate_limits, self.rate_limits),
+            rate_limits,
             tcp,
         };
         CheckedSite {

@@ -39,6 +39,8 @@ pub struct Policy {
     who: WhoTable,
     index: Index,
     rules: Vec<CompiledRule>,
+    /// Rules with hosts that take rights away: of a connection without a name each may be meant.
+    named: Candidates,
 }
 
 /// What a request is decided on.
@@ -111,6 +113,7 @@ impl Policy {
             who,
             index: Index::new(rules, &numbers),
             rules: rules.iter().map(CompiledRule::new).collect(),
+            named: Candidates::taking_from_hosts(rules),
         }
     }
 
@@ -155,8 +158,16 @@ impl Policy {
         roles: &RoleSet,
         facts: &ConnectionFacts<'_>,
     ) -> Result<Permit, Denied> {
-        // No rule names the empty host, so whoever sends no name is meant where any host is.
-        let host = facts.host.unwrap_or_default();
+        let Some(host) = facts.host else {
+            // It may be for any host. No rule names the empty one, so where any host is meant this is, too.
+            return self.judge(
+                |found| {
+                    self.index.find_connection("", &roles.who, found);
+                    found(&self.named);
+                },
+                |rule| rule.nameless_holds(roles, facts.source),
+            );
+        };
         self.judge(
             |found| self.index.find_connection(host, &roles.who, found),
             |rule| rule.connection_holds(facts.source),

@@ -40,7 +40,7 @@ impl RateLimit {
     /// The limits of a configuration, in its order.
     pub fn all(config: &Config, stores: &Stores, old: &[Arc<Self>]) -> Vec<Arc<Self>> {
         let limits = config.rate_limits.iter();
-        let limits = limits.filter_map(|settings| {
+        let limits = limits.map(|settings| {
             let store = settings.redis.and_then(|at| stores.get(at)).cloned();
             let same = |old: &&Arc<Self>| {
                 let stores = (&old.store, &store);
@@ -51,23 +51,22 @@ impl RateLimit {
                 old.settings == *settings && same_store
             };
             match old.iter().find(same) {
-                Some(limit) => Some(Arc::clone(limit)),
-                None => Self::new(settings, store).map(Arc::new),
+                Some(limit) => Arc::clone(limit),
+                None => Arc::new(Self::new(settings, store)),
             }
         });
         limits.collect()
     }
 
-    fn new(settings: &Settings, store: Option<Arc<Store>>) -> Option<Self> {
-        Some(Self {
-            // The configuration knows no rate of more than a million a second.
-            pace: Pace::new(settings.rate.interval(), settings.burst)?,
+    fn new(settings: &Settings, store: Option<Arc<Store>>) -> Self {
+        Self {
+            pace: Pace::new(settings.rate.interval(), settings.burst),
             settings: settings.clone(),
             store,
             refused: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
             kept: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Its name.

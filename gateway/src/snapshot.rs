@@ -22,7 +22,7 @@ use crate::jws::JwsSigner;
 use crate::rates::RateLimit;
 use crate::tls::{Resources, Resuming, SiteTls};
 use crate::trust::Demand;
-use crate::upstream::Target;
+use crate::upstream::{ClientTls, Target};
 
 /// One configuration in force.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub rates: Vec<Arc<RateLimit>>,
     /// Where requests go.
     pub targets: Vec<Arc<Target>>,
+    /// How each of them is spoken to over TLS, in their order.
+    upstream_tls: Vec<Option<Arc<ClientTls>>>,
     /// What upstreams are told.
     pub forwarding: Forwarding,
     /// Signs who the client is, for the upstreams that want it signed.
@@ -143,7 +145,7 @@ impl Snapshot {
             _ => None,
         };
         let old_targets = old.map_or(&[][..], |old| &old.targets);
-        let targets = match (&tokens, &rules) {
+        let reached = match (&tokens, &rules) {
             (Some(tokens), Some(rules)) => {
                 let trust = &rules.upstream_trust;
                 upstreams::build(config, (trust, tokens), old_targets, &mut errors)
@@ -164,13 +166,26 @@ impl Snapshot {
             resumption,
             rates: RateLimit::all(config, &stores, old.map_or(&[], |old| &old.rates)),
             stores,
-            targets,
+            targets: reached
+                .iter()
+                .map(|(target, _)| Arc::clone(target))
+                .collect(),
+            upstream_tls: reached.into_iter().map(|(_, tls)| tls).collect(),
             forwarding: config.forwarding.clone(),
             identity_tokens,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             tokens,
         })
+    }
+
+    /// Has the targets spoken to as this snapshot says. To be called when it is in force for good.
+    pub fn take_effect(&self) {
+        for (target, tls) in self.targets.iter().zip(&self.upstream_tls) {
+            if let Some(tls) = tls {
+                target.adopt(tls);
+            }
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use http::Request;
-use portcullis::proxy_protocol::{Addresses, Header, Origin, parse, ssl, tlv, write_v2};
+use portcullis::proxy_protocol::{Addresses, Origin, ssl, tlv, write_v2};
 use portcullis_bench::echo::Echo;
 use rustls::AlertDescription as Alert;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::peer::{take, take_all};
+use crate::harness::peer::{header, take, take_all};
 use crate::harness::{
     Client, Gateway, GatewayBuilder, Peer, Site, client_ca, client_leaf, until, within,
 };
@@ -234,23 +234,6 @@ async fn tls_ends_at_the_service_with_its_certificate_and_its_demands() {
             .await,
         0.0
     );
-}
-
-/// The header in front, and that the hello follows it.
-async fn header(service: &mut TcpStream, hello: &[u8]) -> Header {
-    let mut bytes = Vec::new();
-    loop {
-        let read = within("a header", service.read_buf(&mut bytes))
-            .await
-            .unwrap();
-        assert!(read > 0, "{bytes:?}");
-        if let Some((header, length)) = parse(&bytes).unwrap()
-            && bytes.len() >= length + hello.len()
-        {
-            assert_eq!(&bytes[length..], hello);
-            return header;
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! What TCP upstreams are told of their clients.
 
 use portcullis::proxy_protocol::ssl::{self, Certificate, Shown};
-use portcullis::proxy_protocol::{Header, Origin, Ssl, parse, tlv};
+use portcullis::proxy_protocol::{Header, Origin, Ssl, tlv};
 use portcullis_bench::pki::{self, Leaf};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::harness::haproxy::HaProxy;
+use crate::harness::peer::header;
 use crate::harness::{Client, Gateway, Peer, RawTls, client_ca, within};
 
 /// The TLV of the identity, as docs/IDENTITY-HEADERS.md has it.
@@ -19,23 +19,6 @@ async fn gateway(peer: &Peer, keys: &str, mode: &str) -> Gateway {
         .allow("anyone")
         .spawn()
         .await
-}
-
-/// The header in front, and that the client's bytes follow it.
-async fn header(service: &mut TcpStream, after: &[u8]) -> Header {
-    let mut bytes = Vec::new();
-    loop {
-        let read = within("a header", service.read_buf(&mut bytes))
-            .await
-            .unwrap();
-        assert!(read > 0, "{bytes:?}");
-        if let Some((header, length)) = parse(&bytes).unwrap()
-            && bytes.len() >= length + after.len()
-        {
-            assert_eq!(&bytes[length..], after);
-            return header;
-        }
-    }
 }
 
 /// What the service is told of this client, and the client's own port.

@@ -15,7 +15,9 @@ impl Page {
         self.item("egress");
         self.key("name", quote(&listener.name));
         self.key("bind", quote(listener.bind.value));
-        self.list("hosts", site.hosts.iter().map(|host| quote(host.text())));
+        if speech != Speech::Tcp {
+            self.list("hosts", site.hosts.iter().map(|host| quote(host.text())));
+        }
         let of_route = site.routes.first().map(|route| route.upstream);
         let upstream = of_route.or_else(|| site.tcp.first().map(|route| route.upstream));
         if let Some(upstream) = upstream.and_then(|at| config.upstreams.get(at)) {

@@ -1,5 +1,6 @@
 //! Where the requests of a site go.
-use crate::check::{Check, Span};
+use crate::check::{Check, Names, Span};
+use crate::rate_limit::named_limits;
 use crate::route::{Carries, RawRoute, RouteDraft, SiteSays};
 use crate::value::quoted;
 use crate::{Located, Route, TcpRoute};
@@ -102,4 +103,22 @@ fn leads_somewhere(check: &mut Check<'_>, table: &Span, written: &WrittenRoutes<
             .error(table, "this site leads nowhere: `upstream` is missing")
             .help("add `upstream = \"NAME\"` or `upstream = \"http://127.0.0.1:8080\"`, or a `[[site.route]]`");
     }
+}
+
+/// The limits that every request counts for, where there are requests.
+pub(super) fn limits(
+    check: &mut Check<'_>,
+    names: &Names,
+    written: Option<Vec<Located<String>>>,
+    routes: &[Route],
+) -> Vec<usize> {
+    if let (Some(first), []) = (written.iter().flatten().next(), routes) {
+        check
+            .error(
+                &first.span,
+                "`rate_limits` does nothing on a site without routes",
+            )
+            .help("connections to TCP upstreams are not counted");
+    }
+    named_limits(check, names, written)
 }

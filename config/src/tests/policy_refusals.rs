@@ -453,6 +453,32 @@ fn address_blocks_admin_and_log_are_checked() {
 }
 
 #[test]
+fn an_egress_is_for_programs_of_this_machine_and_named_hosts() {
+    let egress = |lines: &str, error: &str| {
+        let tables = format!("[[egress]]\n{lines}\n[upstream.orders]");
+        refused("[upstream.orders]", &tables, error);
+    };
+    egress(
+        "upstream = \"orders\"\nhosts = \"a\"",
+        "22:1 `bind` is missing",
+    );
+    egress(
+        "bind = \"127.0.0.1:1\"\nhosts = \"a\"",
+        "22:1 `upstream` is missing",
+    );
+    let with = |more: &str| format!("bind = \"127.0.0.1:1\"\nupstream = \"orders\"\n{more}");
+    egress(&with(""), "22:1 `hosts` is missing");
+    let open = with("hosts = \"a\"").replace("127.0.0.1", "0.0.0.0");
+    let error = "23:8 an egress takes plain text, so it listens on a loopback address";
+    egress(&open, error);
+    let bytes = with("").replace("orders", "tcp://127.0.0.1:2");
+    let error = "25:9 `hosts` does nothing in front of a TCP upstream";
+    egress(&(bytes.clone() + "hosts = \"a\""), error);
+    let error = "25:9 `http2` does nothing in front of a TCP upstream";
+    egress(&(bytes + "http2 = true"), error);
+}
+
+#[test]
 fn rate_limits_are_counts_in_time() {
     let at_the_end = |table: &str, error: &str| {
         refused(

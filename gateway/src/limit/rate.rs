@@ -55,14 +55,16 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// One each `interval`, `burst` at once. `None` where the interval is zero.
-    pub fn new(interval: Duration, burst: NonZeroU32) -> Option<Self> {
-        let quota = Quota::with_period(interval)?.allow_burst(burst);
-        Some(Self {
-            limiter: RateLimiter::keyed(quota),
+    /// One each `interval`, a nanosecond at least, and `burst` at once.
+    pub fn new(interval: Duration, burst: NonZeroU32) -> Self {
+        // Only a period of zero is none.
+        let quota = Quota::with_period(interval);
+        let quota = quota.unwrap_or_else(|| Quota::per_second(NonZeroU32::MAX));
+        Self {
+            limiter: RateLimiter::keyed(quota.allow_burst(burst)),
             clock: DefaultClock::default(),
             crowded: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Counts a caller.
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     fn pace(interval: Duration, burst: u32) -> Pace {
-        Pace::new(interval, NonZeroU32::new(burst).unwrap()).unwrap()
+        Pace::new(interval, NonZeroU32::new(burst).unwrap())
     }
 
     #[test]

@@ -28,6 +28,21 @@ pub(super) struct Candidates {
     pub(super) allow: Vec<u32>,
 }
 
+impl Candidates {
+    /// Of all rules those that name hosts and take rights away.
+    pub(super) fn taking_from_hosts(rules: &[Rule]) -> Self {
+        let mut found = Self::default();
+        for (rule, number) in rules.iter().zip(0..) {
+            match rule.action {
+                Action::Deny if !rule.hosts.is_empty() => found.deny.push(number),
+                Action::ShadowDeny if !rule.hosts.is_empty() => found.shadow.push(number),
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
 /// Candidates by method.
 #[derive(Debug, Clone, Default)]
 struct ByMethod {

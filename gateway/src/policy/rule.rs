@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use portcullis_config::{
-    Action, HeaderCondition, IpNet, PathPattern, PathTemplate, RoleRef, Rule, TemplateEnd,
-    TemplateSegment, ValuePattern,
+    Action, HeaderCondition, HostPattern, IpNet, PathPattern, PathTemplate, RoleRef, Rule,
+    TemplateEnd, TemplateSegment, ValuePattern,
 };
 
 use super::{ConnectionFacts, RequestFacts, RoleSet, host_matches};
@@ -97,6 +97,22 @@ impl CompiledRule {
         method && path && headers && self.address_is_meant(source)
     }
 
+    /// The same of a connection without a name, and its roles and hosts, too.
+    pub(super) fn nameless_holds(&self, roles: &RoleSet, source: IpAddr) -> bool {
+        self.roles_are_meant(roles) && self.connection_holds(source) && self.any_host_is_meant()
+    }
+
+    /// Whether it is about a connection that may be for any host: what takes a right away is, whichever host it names; what
+    /// gives one must name none, nor except one.
+    fn any_host_is_meant(&self) -> bool {
+        let (hosts, not_hosts) = (&self.rule.hosts, &self.rule.not_hosts);
+        let any = |patterns: &[HostPattern]| patterns.contains(&HostPattern::Any);
+        match self.rule.action {
+            Action::Allow => (hosts.is_empty() || any(hosts)) && not_hosts.is_empty(),
+            Action::Deny | Action::ShadowDeny => !any(not_hosts),
+        }
+    }
+
     /// Whether it says nothing of methods, of paths, of headers.
     fn says_nothing_of(&self) -> (bool, bool, bool) {
         let rule = &self.rule;
@@ -121,7 +137,9 @@ impl CompiledRule {
             span: self.rule.span.clone(),
             action: self.rule.action,
             roles: self.roles_are_meant(roles),
-            host: self.host_is_meant(facts.host.unwrap_or_default()),
+            host: facts
+                .host
+                .map_or_else(|| self.any_host_is_meant(), |host| self.host_is_meant(host)),
             method,
             path,
             from: self.address_is_meant(facts.source),

@@ -37,6 +37,7 @@ impl Rewriter {
         let address = HeaderValue::from_static("192.0.2.7");
         let sender = Sender {
             ip,
+            secure: true,
             address: &address,
             told: &told,
         };

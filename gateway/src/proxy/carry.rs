@@ -39,14 +39,8 @@ pub(super) async fn carry<S>(
     let mut seen: Option<Rc<View>> = None;
     let ended = poll_fn(|cx| {
         tunnel.poll((&mut stream, &mut switched.stream), cx, || {
-            let view = client.view(worker);
-            let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
-            let reason = match known {
-                true => None,
-                false => forbidden(&view, client, asked.as_deref()),
-            };
-            seen = Some(view);
-            reason
+            let view = client.new_view(worker, &mut seen)?;
+            forbidden(&view, client, asked.as_deref())
         })
     })
     .await;

@@ -177,6 +177,17 @@ impl Client {
         fresh
     }
 
+    /// The view, if it is another one than the last that was `seen`.
+    pub(super) fn new_view(
+        &self,
+        worker: &Worker,
+        seen: &mut Option<Rc<View>>,
+    ) -> Option<Rc<View>> {
+        let view = self.view(worker);
+        let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
+        (!known).then(|| Rc::clone(seen.insert(view)))
+    }
+
     /// Has what was asked of a request looked after until the returned value is dropped. `None` where its route asks
     /// nothing that the handshake did not.
     pub(super) fn rest_on(&self, view: &View, path: &str, caller: &Caller) -> Option<Rc<Resting>> {

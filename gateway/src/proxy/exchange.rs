@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::header::{COOKIE, RETRY_AFTER};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
 use portcullis_config::UpstreamProtocol;
 use tokio::time::Duration;
@@ -109,6 +109,7 @@ async fn forward(
     let sender = Sender {
         ip: client.facts.client.ip(),
         address: client.facts.client_address(),
+        secure: !matches!(client.facts.identity, ClientIdentity::Local),
         told: &told,
     };
     let forwarding = &view.snapshot.forwarding;
@@ -118,7 +119,7 @@ async fn forward(
         _ => None,
     };
     let ids = prepare_request(&mut parts, host, &sender, forwarding, &worker.ids);
-    if set_target(&mut parts, host, target.settings.protocol, rewritten).is_none() {
+    if set_target(&mut parts, host, spoken_to(&target), rewritten).is_none() {
         return recorder.refuse(
             Reason::RequestMalformed,
             Some("the target has no form the upstream understands"),
@@ -233,12 +234,21 @@ fn begin_record(client: &Client, parts: &Parts, host: Option<&RequestHost>) -> B
     })
 }
 
+/// What an upstream is spoken to in.
+fn spoken_to(target: &Target) -> (UpstreamProtocol, Scheme) {
+    let scheme = match target.tls {
+        Some(_) => Scheme::HTTPS,
+        None => Scheme::HTTP,
+    };
+    (target.settings.protocol, scheme)
+}
+
 /// Gives the request the target form its upstream needs, with the path that was decided on. `None` rather
 /// than any other path than that one.
 fn set_target(
     parts: &mut Parts,
     host: &RequestHost,
-    protocol: UpstreamProtocol,
+    (protocol, scheme): (UpstreamProtocol, Scheme),
     rewritten: Option<String>,
 ) -> Option<()> {
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
@@ -255,7 +265,7 @@ fn set_target(
             join_cookies(&mut parts.headers);
         }
         UpstreamProtocol::Http2 => {
-            uri.scheme = Some(http::uri::Scheme::HTTP);
+            uri.scheme = Some(scheme);
             uri.authority = host.header.to_str().ok().and_then(|host| host.parse().ok());
             parts.version = Version::HTTP_2;
             parts.headers.remove(http::header::HOST); // `:authority` says it.
@@ -318,7 +328,8 @@ mod tests {
                 let (mut parts, ()) = request.body(()).unwrap().into_parts();
                 let host = RequestHost::of(&parts).unwrap();
                 let rewritten = decided.is_rewritten().then(|| decided.as_str().to_owned());
-                prop_assert_eq!(set_target(&mut parts, &host, protocol, rewritten), Some(()));
+                let spoken = (protocol, Scheme::HTTP);
+                prop_assert_eq!(set_target(&mut parts, &host, spoken, rewritten), Some(()));
                 // What both protocols write: the request line takes it as it is, and so does `:path`.
                 let sent = parts.uri.path_and_query().unwrap().as_str();
                 let expected = match &query {

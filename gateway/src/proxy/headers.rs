@@ -39,6 +39,8 @@ pub(super) struct Sender<'a> {
     pub ip: IpAddr,
     /// The same as text.
     pub address: &'a HeaderValue,
+    /// Whether its request came over TLS.
+    pub secure: bool,
     /// Who it is, as the upstream is told.
     pub told: &'a Told<'a>,
 }
@@ -79,7 +81,10 @@ pub(super) fn prepare_request(
         append_list(headers, &X_FORWARDED_FOR, sender.address.clone());
         headers
             .entry(X_FORWARDED_PROTO)
-            .or_insert(HeaderValue::from_static("https"));
+            .or_insert(HeaderValue::from_static(match sender.secure {
+                true => "https",
+                false => "http",
+            }));
         headers
             .entry(X_FORWARDED_HOST)
             .or_insert_with(|| host.header.clone());
@@ -190,7 +195,10 @@ fn forwarded_element(sender: &Sender<'_>, host: &RequestHost) -> Option<HeaderVa
         after.as_bytes(),
         // The host was parsed as an authority, which has neither quotes nor backslashes.
         host.header.as_bytes(),
-        b"\";proto=https",
+        match sender.secure {
+            true => b"\";proto=https",
+            false => b"\";proto=http",
+        },
     ];
     HeaderValue::from_maybe_shared(Bytes::from(parts.concat())).ok()
 }
@@ -285,6 +293,7 @@ mod tests {
         let sender = Sender {
             address: &address,
             ip: "10.1.2.3".parse().unwrap(),
+            secure: true,
             told: &told,
         };
         prepare_request(

@@ -84,6 +84,7 @@ impl Server {
             snapshot.rules.policy.shadow_rules(),
         );
         shared.metrics.adopt_shadow_rules(before, now);
+        snapshot.take_effect();
         shared.snapshot.store(Arc::clone(&snapshot));
         self.workers.switch(&config.listeners, opened);
         self.config = config;

@@ -9,13 +9,17 @@ use crate::certificates::{Tokens, load_certificate};
 use crate::trust::Bundle;
 use crate::upstream::{ClientTls, Target};
 
-/// The targets of a configuration, in its order. Targets whose settings did not change are those of `old`.
+/// A target, and how it is spoken to over TLS in this snapshot.
+type Reached = (Arc<Target>, Option<Arc<ClientTls>>);
+
+/// The targets of a configuration, in its order. Targets whose settings did not change are those of `old`, and nothing of
+/// them is changed: the configuration may still be refused.
 pub(super) fn build(
     config: &Config,
     (trust, tokens): (&[Vec<Arc<Bundle>>], &Tokens),
     old: &[Arc<Target>],
     errors: &mut Vec<SnapshotError>,
-) -> Vec<Arc<Target>> {
+) -> Vec<Reached> {
     let mut made = Vec::with_capacity(config.upstreams.len());
     for (upstream, bundles) in config.upstreams.iter().zip(trust) {
         let tls = match &upstream.tls {
@@ -23,17 +27,14 @@ pub(super) fn build(
             Some(tls) => client_tls(config, (upstream, tls), bundles, tokens).map(Some),
         };
         match tls {
-            Ok(tls) => made.push((upstream, tls)),
+            Ok(tls) => {
+                let tls = tls.map(Arc::new);
+                made.push((Target::reuse(upstream, tls.as_ref(), old), tls));
+            }
             Err(error) => errors.push(error),
         }
     }
-    if !errors.is_empty() {
-        return Vec::new(); // Nothing of a configuration that is refused may reach the targets in use.
-    }
-    let targets = made.into_iter();
-    targets
-        .map(|(upstream, tls)| Target::reuse(upstream, tls, old))
-        .collect()
+    made
 }
 
 fn client_tls(

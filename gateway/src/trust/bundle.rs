@@ -201,18 +201,6 @@ impl Bundle {
         }
     }
 
-    /// Whether it believes what another one does, revocation apart: the same settings, anchors and intermediates.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let digests = |bundle: &Self| -> Vec<_> {
-            let known = bundle.intermediates.iter();
-            known.map(|(digest, _)| *digest).collect()
-        };
-        self.name == other.name
-            && self.digest == other.digest
-            && self.marks == other.marks
-            && digests(self) == digests(other)
-    }
-
     /// Looks at a proof of this bundle's name again: everything that may have changed since.
     pub(super) fn recheck(
         &self,

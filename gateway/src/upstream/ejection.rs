@@ -44,7 +44,7 @@ impl Cause {
     /// What an error says against the endpoint; nothing where it is somebody else's.
     pub(super) fn of(error: &UpstreamError) -> Option<Self> {
         match error {
-            UpstreamError::Connect(_) | UpstreamError::Tls(_) => Some(Self::Connect),
+            UpstreamError::Connect(_) => Some(Self::Connect),
             UpstreamError::Timeout => Some(Self::Timeout),
             // hyper does not tell a broken connection from a broken rule.
             UpstreamError::Closed(_) | UpstreamError::Http2(_) => Some(Self::Closed),

@@ -12,8 +12,6 @@ use crate::reason::Reason;
 pub enum UpstreamError {
     /// No endpoint accepted a connection in time.
     Connect(io::Error),
-    /// The last endpoint that was tried took the connection, but not its TLS handshake, or is not believed.
-    Tls(io::Error),
     /// The limits on requests in progress and waiting are used up.
     Busy,
     /// No response head within `response_timeout`, or no byte within `body_timeout`.
@@ -38,8 +36,9 @@ impl UpstreamError {
     /// The refusal code.
     pub fn reason(&self) -> Reason {
         match self {
+            // A service may refuse the gateway's certificate when the handshake seems over (TLS 1.3).
+            Self::Connect(error) | Self::Closed(error) if is_of_tls(error) => Reason::UpstreamTls,
             Self::Connect(_) => Reason::UpstreamConnect,
-            Self::Tls(_) => Reason::UpstreamTls,
             Self::Busy => Reason::UpstreamBusy,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Closed(_) => Reason::UpstreamClosed,
@@ -53,11 +52,15 @@ impl UpstreamError {
     }
 }
 
+fn is_of_tls(error: &io::Error) -> bool {
+    let cause = error.get_ref();
+    cause.is_some_and(|cause| cause.is::<rustls::Error>())
+}
+
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(error) => write!(f, "connect: {error}"),
-            Self::Tls(error) => write!(f, "tls: {error}"),
             Self::Busy => f.write_str("too many requests in progress and waiting"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed(error) => write!(f, "connection closed: {error}"),

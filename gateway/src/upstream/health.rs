@@ -97,8 +97,9 @@ async fn get(stream: Stream, host: &str, path: &str) -> Result<(), Unwell> {
 }
 
 async fn get_h2(stream: Stream, host: &str, path: &str) -> Result<(), Unwell> {
+    let scheme = stream.scheme();
     let (mut sender, connection) = http2::handshake(LocalExecutor, TokioIo::new(stream)).await?;
-    let request = Request::get(format!("http://{host}{path}"))
+    let request = Request::get(format!("{scheme}://{host}{path}"))
         .header(USER_AGENT, ASKER)
         .body(Full::<Bytes>::default());
     let request = request.map_err(|_| Unwell::Other(NO_REQUEST))?;
@@ -118,8 +119,9 @@ fn well(status: StatusCode) -> Result<(), Unwell> {
 
 /// `grpc.health.v1.Health/Check`.
 async fn check(stream: Stream, host: &str, service: &str) -> Result<(), Unwell> {
+    let scheme = stream.scheme();
     let (mut sender, connection) = http2::handshake(LocalExecutor, TokioIo::new(stream)).await?;
-    let request = Request::post(format!("http://{host}/grpc.health.v1.Health/Check"))
+    let request = Request::post(format!("{scheme}://{host}/grpc.health.v1.Health/Check"))
         .header(USER_AGENT, ASKER)
         .header(CONTENT_TYPE, "application/grpc")
         .header(TE, "trailers")

@@ -54,14 +54,7 @@ impl<'a> Search<'a> {
         let found = (!over).then(|| self.pool.choose(&self.ask, &self.tried));
         found.flatten().ok_or_else(|| {
             let none = || io::ErrorKind::AddrNotAvailable.into();
-            let last = self.last.take().unwrap_or_else(none);
-            match last
-                .get_ref()
-                .is_some_and(|cause| cause.is::<rustls::Error>())
-            {
-                true => UpstreamError::Tls(last),
-                false => UpstreamError::Connect(last),
-            }
+            UpstreamError::Connect(self.last.take().unwrap_or_else(none))
         })
     }
 

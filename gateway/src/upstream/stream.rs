@@ -25,6 +25,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// What a request over it names (RFC 9113, section 8.3.1).
+    pub(super) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain(_) => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+
     /// Whether the connection is open and the service has said nothing unasked. Over plain TCP this costs a system
     /// call only where readiness was reported.
     pub(super) fn is_quiet(&self) -> bool {

@@ -51,23 +51,27 @@ pub(super) struct Place {
 }
 
 impl Target {
-    /// Makes the target of an upstream, or keeps the old one if its settings are the same. What is believed of it
-    /// may have changed even so: files were read again.
-    pub fn reuse(settings: &Upstream, tls: Option<ClientTls>, old: &[Arc<Self>]) -> Arc<Self> {
+    /// Makes the target of an upstream, or keeps the old one if its settings are the same. That one goes on as it is
+    /// spoken to until [`Self::adopt`].
+    pub fn reuse(
+        settings: &Upstream,
+        tls: Option<&Arc<ClientTls>>,
+        old: &[Arc<Self>],
+    ) -> Arc<Self> {
         match old.iter().find(|target| target.settings == *settings) {
-            Some(target) => {
-                if let (Some(open), Some(new)) = (&target.tls, tls)
-                    && !new.is_like(&open.load())
-                {
-                    open.store(Arc::new(new));
-                }
-                Arc::clone(target)
-            }
+            Some(target) => Arc::clone(target),
             None => Arc::new(Self::new(settings, tls)),
         }
     }
 
-    fn new(settings: &Upstream, tls: Option<ClientTls>) -> Self {
+    /// Speaks TLS to it so from now on: files were read again, and tokens opened.
+    pub fn adopt(&self, tls: &Arc<ClientTls>) {
+        if let Some(open) = &self.tls {
+            open.store(Arc::clone(tls));
+        }
+    }
+
+    fn new(settings: &Upstream, tls: Option<&Arc<ClientTls>>) -> Self {
         let endpoints = settings.endpoints.iter().enumerate();
         let endpoints = endpoints.map(|(at, it)| Endpoint::new(&settings.name, (at, it), None));
         Self {
@@ -75,7 +79,7 @@ impl Target {
             name: settings.name.as_str().into(),
             endpoints: ArcSwap::from_pointee(endpoints.map(Arc::new).collect()),
             edition: AtomicU64::new(0),
-            tls: tls.map(ArcSwap::from_pointee),
+            tls: tls.map(|tls| ArcSwap::new(Arc::clone(tls))),
             places: Arc::new(Semaphore::new(
                 settings.connections.min(Semaphore::MAX_PERMITS),
             )),

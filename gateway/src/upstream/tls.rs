@@ -110,17 +110,6 @@ impl ClientTls {
         })
     }
 
-    /// Whether nothing but the object is new: the same anchors, and the same certificate.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let chain = |tls: &Self| tls.certificate.as_ref().map(|it| it.certified.cert.clone());
-        let key = |tls: &Self| tls.certificate.as_ref().map(|it| it.key.uri.clone());
-        let (own, others) = (&self.verifier.bundles, &other.verifier.bundles);
-        own.len() == others.len()
-            && own.iter().zip(others).all(|(a, b)| a.is_like(b))
-            && chain(self) == chain(other)
-            && key(self) == key(other)
-    }
-
     /// Changes with everything that may make a service be believed no more.
     pub fn epoch(&self) -> u64 {
         let bundles = self.verifier.bundles.iter();

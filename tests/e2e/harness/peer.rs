@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use portcullis::proxy_protocol::{Header, parse};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -85,5 +86,22 @@ impl Site {
         let mut site = self.nowhere();
         site.push_table(&format!("[[site.tcp]]\n{toml}\n"));
         site
+    }
+}
+
+/// The header in front, and that the client's bytes follow it.
+pub(crate) async fn header(service: &mut TcpStream, after: &[u8]) -> Header {
+    let mut bytes = Vec::new();
+    loop {
+        let read = within("a header", service.read_buf(&mut bytes))
+            .await
+            .unwrap();
+        assert!(read > 0, "{bytes:?}");
+        if let Some((header, length)) = parse(&bytes).unwrap()
+            && bytes.len() >= length + after.len()
+        {
+            assert_eq!(&bytes[length..], after);
+            return header;
+        }
     }
 }

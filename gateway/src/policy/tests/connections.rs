@@ -128,3 +128,23 @@ fn who_names_no_host_is_meant_where_any_is() {
     not_one.hosts = vec![exact("db.test")];
     assert!(decide_at(&[any, not_one], None, "10.0.0.1").is_ok());
 }
+
+#[test]
+fn who_sends_no_name_escapes_no_deny_and_no_exception() {
+    let nameless = |rules: &[Rule]| decide_at(rules, None, "10.0.0.1").err();
+    let with = |action, hosts: &[&str], not_hosts: &[&str]| Rule {
+        hosts: hosts.iter().map(|host| exact(host)).collect(),
+        not_hosts: not_hosts.iter().map(|host| exact(host)).collect(),
+        ..rule(action)
+    };
+    let all = rule(Action::Allow);
+    assert_eq!(nameless(std::slice::from_ref(&all)), None);
+    let denied = Some(Reason::DeniedByRule);
+    let deny = with(Action::Deny, &["db.test"], &[]);
+    assert_eq!(nameless(&[all.clone(), deny]), denied);
+    let deny = with(Action::Deny, &[], &["db.test"]);
+    assert_eq!(nameless(&[all, deny]), denied);
+    let refused = Some(Reason::NotAuthorized);
+    assert_eq!(nameless(&[with(Action::Allow, &[], &["db.test"])]), refused);
+    assert_eq!(nameless(&[with(Action::Allow, &["db.test"], &[])]), refused);
+}

@@ -69,14 +69,8 @@ async fn run<S>(
     };
     let mut seen: Option<Rc<View>> = None;
     let forbidden = || {
-        let view = client.view(&worker);
-        let known = seen.as_ref().is_some_and(|seen| Rc::ptr_eq(&view, seen));
-        let reason = match known {
-            true => None,
-            false => forbidden(&view, &client, asked),
-        };
-        seen = Some(view);
-        reason
+        let view = client.new_view(&worker, &mut seen)?;
+        forbidden(&view, &client, asked)
     };
     tokio::select! {
         biased;
