@@ -11,6 +11,7 @@ mod secrets;
 mod shipped;
 mod tcp_refusals;
 mod trust_refusals;
+mod upstream_refusals;
 
 use std::path::Path;
 

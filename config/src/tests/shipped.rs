@@ -1,9 +1,12 @@
 //! What we ship cannot rot: the annotated default, the examples, the reference, and what is shown.
 
+mod tables;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Schema;
 
+use self::tables::TABLES;
 use super::{GOOD, good, load_path};
 use crate::{ChainSource, Config, schema};
 
@@ -183,98 +186,6 @@ fn the_samples_for_vendors_load() {
     let config = good(&format!("{named}{samples}{spare}"));
     assert_eq!(config.hsm_groups.len(), 1);
 }
-
-/// The tables of the vocabulary: heading in the reference, place in the schema.
-const TABLES: [(&str, &str); 37] = [
-    ("Top level", ""),
-    ("`[hsm.NAME]`", "/properties/hsm/additionalProperties"),
-    (
-        "`[hsm_group.NAME]`",
-        "/properties/hsm_group/additionalProperties",
-    ),
-    ("`[keys]`", "/properties/keys"),
-    ("`[trust.NAME]`", "/properties/trust/additionalProperties"),
-    (
-        "`[trust.NAME.crl]`",
-        "/properties/trust/additionalProperties/properties/crl",
-    ),
-    (
-        "`[trust.NAME.ocsp]`",
-        "/properties/trust/additionalProperties/properties/ocsp",
-    ),
-    ("`[deny]`", "/properties/deny"),
-    ("`[redis.NAME]`", "/properties/redis/additionalProperties"),
-    ("`[tickets]`", "/properties/tickets"),
-    ("`tickets.keys`", "/properties/tickets/properties/keys"),
-    ("`[resumption]`", "/properties/resumption"),
-    ("`[[listener]]`", "/properties/listener/items"),
-    (
-        "`client_cert`",
-        "/properties/listener/items/properties/client_cert",
-    ),
-    (
-        "`proxy_protocol`",
-        "/properties/listener/items/properties/proxy_protocol",
-    ),
-    ("`[[site]]`", "/properties/site/items"),
-    (
-        "`[[site.certificate]]`",
-        "/properties/site/items/properties/certificate/anyOf/0",
-    ),
-    ("`[site.tls]`", "/properties/site/items/properties/tls"),
-    (
-        "`[[site.route]]`",
-        "/properties/site/items/properties/route/items",
-    ),
-    (
-        "`[[site.tcp]]`",
-        "/properties/site/items/properties/tcp/items",
-    ),
-    ("`[[passthrough]]`", "/properties/passthrough/items"),
-    ("`[[egress]]`", "/properties/egress/items"),
-    ("`[[role]]`", "/properties/role/items"),
-    ("`[[rule]]`", "/properties/rule/items"),
-    (
-        "`[upstream.NAME]`",
-        "/properties/upstream/additionalProperties",
-    ),
-    (
-        "`[upstream.NAME.tls]`",
-        "/properties/upstream/additionalProperties/properties/tls",
-    ),
-    (
-        "`[upstream.NAME.ejection]`",
-        "/properties/upstream/additionalProperties/properties/ejection",
-    ),
-    (
-        "`[upstream.NAME.retries]`",
-        "/properties/upstream/additionalProperties/properties/retries",
-    ),
-    (
-        "`[upstream.NAME.dns]`",
-        "/properties/upstream/additionalProperties/properties/dns",
-    ),
-    (
-        "`[upstream.NAME.health]`",
-        "/properties/upstream/additionalProperties/properties/health",
-    ),
-    (
-        "`[rate_limit.NAME]`",
-        "/properties/rate_limit/additionalProperties",
-    ),
-    ("`[forwarding]`", "/properties/forwarding"),
-    (
-        "`[forwarding.xfcc]`",
-        "/properties/forwarding/properties/xfcc",
-    ),
-    (
-        "`[forwarding.jwt]`",
-        "/properties/forwarding/properties/jwt",
-    ),
-    ("`[limits]`", "/properties/limits"),
-    ("`[timeouts]`", "/properties/timeouts"),
-    ("`[admin]`", "/properties/admin"),
-];
 
 #[test]
 fn the_reference_has_every_key_and_no_other() {
